@@ -1,0 +1,1 @@
+"""Self-hosted observability for LLM applications."""

@@ -1,0 +1,99 @@
+"""The vocabulary: what every part of Assay means by a span, a message and a score.
+
+Imports nothing of ours. A Span is one row of the `spans` table, field for column; a Score one row of
+`scores`. None means "not reported", which is never the same as zero.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import msgspec
+
+Kind = Literal["llm", "embedding", "tool", "retriever", "agent", "chain", "span"]
+"""What a span stands for; `llm` and `embedding` spans are calls to a model, the rest is their surroundings."""
+
+CALL_KINDS: tuple[Kind, ...] = ("llm", "embedding")
+
+ScoreSource = Literal["scorer", "judge", "human", "otel"]
+SCORE_SOURCES: tuple[ScoreSource, ...] = get_args(ScoreSource)
+
+
+class Span(msgspec.Struct, frozen=True, kw_only=True):
+    """One span as stored. Times are Unix microseconds (UTC), costs US dollars, JSON columns hold text.
+
+    `prompt` is the last user text, `response` the assistant's text, `system` the system prompt;
+    `messages_in` and `messages_out` hold the whole conversation in the message format of the
+    OpenTelemetry GenAI conventions. `input_tokens` includes cached tokens and `output_tokens`
+    includes reasoning tokens.
+    """
+
+    trace_id: str
+    span_id: str
+    parent_span_id: str = ""
+    project: str = "default"
+    environment: str = ""
+    service: str = ""
+    kind: Kind = "span"
+    name: str = ""
+    operation: str = ""
+    provider: str = ""
+    request_model: str = ""
+    response_model: str = ""
+    response_id: str = ""
+    session_id: str = ""
+    user_id: str = ""
+    started_at: int
+    latency_ms: float = 0.0
+    time_to_first_token_ms: float | None = None
+    stream: bool | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    system: str = ""
+    prompt: str = ""
+    response: str = ""
+    messages_in: str = ""
+    messages_out: str = ""
+    tool_definitions: str = ""
+    tool_calls: str = ""
+    documents: str = ""
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    tokens_estimated: bool = False
+    input_cost_usd: float | None = None
+    output_cost_usd: float | None = None
+    cost_usd: float | None = None
+    status: Literal["ok", "error"] = "ok"
+    error_type: str = ""
+    error_message: str = ""
+    finish_reason: str = ""
+    attributes: dict[str, str] = {}
+    counted: bool = False
+    scope_name: str = ""
+    scope_version: str = ""
+
+
+class Score(msgspec.Struct, frozen=True, kw_only=True):
+    """One judgement of one call. `value` is None where the score cannot be known; `comment` then says why.
+
+    `project`, `model`, `session_id` and `started_at` are those of the call, so that charts need no join.
+    """
+
+    target: str
+    name: str
+    value: float | None
+    label: str = ""
+    comment: str = ""
+    scorer: str = ""
+    scorer_version: str = ""
+    source: ScoreSource = "scorer"
+    author: str = ""
+    confidence: float | None = None
+    project: str = "default"
+    model: str = ""
+    session_id: str = ""
+    started_at: int
