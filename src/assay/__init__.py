@@ -1,1 +1,28 @@
-"""Self-hosted observability for LLM applications."""
+"""Assay: see, price and judge every call that an application makes to a language model.
+
+    import assay
+    assay.init()
+    with assay.session("user_001"):
+        client.chat.completions.create(...)   # an ordinary client of any instrumented library
+"""
+
+from assay.client.feedback import score
+from assay.client.llm import MonitoredLLM, MonitoredResponse
+from assay.client.monitor import Monitor, connect
+from assay.client.observe import observe
+from assay.client.session import session
+from assay.client.setup import flush, init
+from assay.errors import AssayError
+
+__all__ = [
+    "AssayError",
+    "Monitor",
+    "MonitoredLLM",
+    "MonitoredResponse",
+    "connect",
+    "flush",
+    "init",
+    "observe",
+    "score",
+    "session",
+]

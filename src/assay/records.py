@@ -6,9 +6,11 @@ Imports nothing of ours. A Span is one row of the `spans` table, field for colum
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import msgspec
+
+UnixMicros = Annotated[int, "microseconds since 1970-01-01T00:00:00Z"]
 
 Kind = Literal["llm", "embedding", "tool", "retriever", "agent", "chain", "span"]
 """What a span stands for; `llm` and `embedding` spans are calls to a model, the rest is their surroundings."""
@@ -43,7 +45,7 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     response_id: str = ""
     session_id: str = ""
     user_id: str = ""
-    started_at: int
+    started_at: UnixMicros
     latency_ms: float = 0.0
     time_to_first_token_ms: float | None = None
     stream: bool | None = None
@@ -96,4 +98,4 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     project: str = "default"
     model: str = ""
     session_id: str = ""
-    started_at: int
+    started_at: UnixMicros

@@ -1,0 +1,108 @@
+"""Single calls: pages of them, newest or most expensive first, searched by their words; and one in full."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import Any, NamedTuple
+
+from assay.analytics.selection import Selection
+from assay.errors import AssayError, NotFound
+from assay.store.connect import Row, Store
+from assay.store.scores import scores_of, values_by_name
+from assay.store.spans import spans_with_ids
+
+ORDERS = {
+    "started_at": "toUnixTimestamp64Micro(started_at)",
+    "cost": "ifNull(cost_usd, -1)",
+    "latency": "latency_ms",
+}
+"""What a list of calls can be ordered by, always from the largest down."""
+
+MAX_LIMIT = 1000
+
+
+class Page(NamedTuple):
+    """Some calls, and the cursor that continues after them (None at the end)."""
+
+    calls: list[Row]
+    next_cursor: str | None
+
+
+def calls(
+    store: Store,
+    selection: Selection,
+    *,
+    q: str = "",
+    trace_id: str = "",
+    order: str = "started_at",
+    limit: int = 50,
+    cursor: str = "",
+) -> Page:
+    """A page of counted calls with their scores as {name: value}.
+
+    `q` keeps calls whose prompt or response has all its words, whatever their case. Raises AssayError for
+    an unknown order, a limit outside 1..1000 or a cursor that no page gave.
+    """
+    if order not in ORDERS:
+        raise AssayError(f"cannot order by {order!r}: choose one of {', '.join(ORDERS)}")
+    if not 1 <= limit <= MAX_LIMIT:
+        raise AssayError(f"limit must be between 1 and {MAX_LIMIT}, not {limit}")
+    where, parameters = selection.of_calls()
+    if q.strip():
+        where += " AND (hasAllTokens(prompt, {q:String}) OR hasAllTokens(response, {q:String}))"
+        parameters["q"] = q
+    if trace_id:
+        where += " AND trace_id = {trace_id:String}"
+        parameters["trace_id"] = trace_id.lower()
+    if cursor:
+        where += f" AND ({ORDERS[order]}, span_id) < ({{after:Float64}}, {{after_id:String}})"
+        parameters["after"], parameters["after_id"] = _decode_cursor(cursor)
+    keys = store.query(
+        f"SELECT span_id, {ORDERS[order]} AS place FROM spans FINAL WHERE {where}"  # noqa: S608
+        " ORDER BY place DESC, span_id DESC LIMIT {limit:UInt32}",
+        {**parameters, "limit": limit + 1},
+    )
+    page = keys[:limit]
+    by_id = {row["span_id"]: row for row in _with_scores(store, [key["span_id"] for key in page])}
+    more = len(keys) > limit
+    return Page(
+        [by_id[key["span_id"]] for key in page if key["span_id"] in by_id],
+        _encode_cursor(page[-1]["place"], page[-1]["span_id"]) if more else None,
+    )
+
+
+def call(store: Store, span_id: str) -> Row:
+    """One call in full; `scores` as {name: value} and `verdicts` with who judged and why. Raises NotFound."""
+    rows = _with_scores(store, [span_id.lower()], verdicts=True)
+    if not rows:
+        raise NotFound(f"no span {span_id!r} is stored; it may still be on its way")
+    return rows[0]
+
+
+def _with_scores(store: Store, span_ids: list[str], *, verdicts: bool = False) -> list[Row]:
+    if not span_ids:
+        return []
+    scores = scores_of(store, span_ids)
+    rows = spans_with_ids(store, span_ids)
+    for row in rows:
+        own = scores.get(row["span_id"], [])
+        row["scores"] = values_by_name(own)
+        if verdicts:
+            row["verdicts"] = own
+    return rows
+
+
+def _encode_cursor(place: Any, span_id: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps([place, span_id]).encode()).decode()
+
+
+def _decode_cursor(cursor: str) -> tuple[float, str]:
+    try:
+        place, span_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        return float(place), str(span_id)
+    except (ValueError, TypeError, binascii.Error):
+        raise AssayError(f"cursor {cursor[:80]!r} was not given by this API: start again without one") from None
+
+

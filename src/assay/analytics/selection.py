@@ -1,0 +1,76 @@
+"""Which calls a question is about: a time range and filters, as one bound WHERE clause."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from assay.errors import AssayError
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+FILTERS = ("project", "environment", "service", "model", "provider", "session_id", "user_id", "status")
+"""What calls can be filtered by, each an exact match. `model` is the response's, else the request's."""
+
+MODEL = "if(response_model != '', response_model, request_model)"
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """Counted calls that started in [since, until) and match every filter that is set."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    project: str | None = None
+    environment: str | None = None
+    service: str | None = None
+    model: str | None = None
+    provider: str | None = None
+    session_id: str | None = None
+    user_id: str | None = None
+    status: str | None = None
+
+    def of_calls(self) -> tuple[str, dict[str, Any]]:
+        """Condition and parameters for the `spans` table."""
+        return self._where(["counted"], {name: name for name in FILTERS} | {"model": MODEL})
+
+    def of_scores(self) -> tuple[str, dict[str, Any]]:
+        """Condition and parameters for the `scores` table, by the target call's columns."""
+        own = {name: name for name in ("project", "model", "session_id")}
+        other = [name for name in FILTERS if name not in own and getattr(self, name) is not None]
+        if not other:
+            return self._where([], own)
+        calls, parameters = self.of_calls()
+        where, _ = self._where([], own)
+        return f"{where} AND target IN (SELECT span_id FROM spans FINAL WHERE {calls})", parameters
+
+    def _where(self, conditions: list[str], columns: dict[str, str]) -> tuple[str, dict[str, Any]]:
+        parameters: dict[str, Any] = {}
+        for bound, comparison in (("since", ">="), ("until", "<")):
+            if (moment := getattr(self, bound)) is not None:
+                conditions.append(f"started_at {comparison} fromUnixTimestamp64Micro({{{bound}:Int64}})")
+                parameters[bound] = round(moment.timestamp() * 1e6)
+        for name, column in columns.items():
+            if (value := getattr(self, name)) is not None:
+                conditions.append(f"{column} = {{{name}:String}}")
+                parameters[name] = value
+        return " AND ".join(conditions) or "1", parameters
+
+
+def moment(text: str, now: datetime | None = None) -> datetime:
+    """A point in time from "24h", "30m", "7d" (that long ago) or an ISO 8601 date or time (UTC if it names no zone).
+
+    Raises AssayError with both forms in the message.
+    """
+    if match := re.fullmatch(r"(\d{1,6})([smhdw])", text.strip()):
+        ago = timedelta(**{_UNITS[match[2]]: int(match[1])})
+        return (now or datetime.now(UTC)) - ago
+    try:
+        parsed = datetime.fromisoformat(text.strip().replace(" ", "+") if "T" in text else text.strip())
+    except ValueError:
+        raise AssayError(
+            f"{text!r} is no point in time: write an age such as 30m, 24h or 7d, or a date such as 2026-11-23T08:00:00Z"
+        ) from None
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

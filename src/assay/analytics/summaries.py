@@ -1,0 +1,119 @@
+"""The two summaries every report starts with: what was used, and how good it was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from assay.analytics.selection import MODEL, Selection
+from assay.errors import AssayError
+from assay.store.connect import Row, Store
+
+GROUPS = {
+    "model": MODEL,
+    "provider": "provider",
+    "project": "project",
+    "environment": "environment",
+    "service": "service",
+    "session_id": "session_id",
+    "user_id": "user_id",
+    "status": "status",
+}
+"""What usage and trends can be grouped by, with the expression over the `spans` table."""
+
+SCORE_GROUPS = {name: name for name in ("project", "model", "session_id")}
+"""What quality can be grouped by: the columns that scores carry of their call."""
+
+MAX_GROUPS = 1000
+
+USAGE = """
+    countIf(kind = 'llm') AS total_conversations,
+    count() AS total_calls,
+    countIf(status = 'error') AS errors,
+    if(total_calls = 0, 0, errors / total_calls) AS error_rate,
+    uniqIf(session_id, session_id != '') AS sessions,
+    uniqIf(user_id, user_id != '') AS users,
+    sum(ifNull(cost_usd, 0)) AS total_cost_usd,
+    countIf(cost_usd IS NULL AND status = 'ok') AS unpriced,
+    avgOrNullIf(cost_usd, kind = 'llm') AS avg_cost_per_conversation,
+    sum(ifNull(input_tokens, 0)) AS input_tokens,
+    sum(ifNull(output_tokens, 0)) AS output_tokens,
+    input_tokens + output_tokens AS total_tokens,
+    sum(ifNull(cache_read_tokens, 0)) AS cache_read_tokens,
+    sum(ifNull(reasoning_tokens, 0)) AS reasoning_tokens,
+    avgOrNullIf(latency_ms, kind = 'llm') AS avg_latency_ms,
+    quantilesIf(0.5, 0.95, 0.99)(latency_ms, kind = 'llm') AS latency_quantiles,
+    avgOrNullIf(time_to_first_token_ms, kind = 'llm') AS avg_time_to_first_token_ms"""
+
+_QUALITY = """name, count(value) AS n, countIf(value IS NULL) AS not_assessable, avg(value) AS mean,
+    min(value) AS min, max(value) AS max, quantiles(0.05, 0.5, 0.95)(value) AS quantiles
+    FROM scores FINAL"""
+
+
+def usage(store: Store, selection: Selection) -> Row:
+    """Conversations, tokens, US dollars and milliseconds over the selection.
+
+    `total_conversations` counts calls of kind llm; `total_calls`, cost and tokens include embeddings.
+    Averages are over calls where the figure is known and None where there is none. `unpriced` counts
+    calls that succeeded and have no known price: they are not in `total_cost_usd`.
+    """
+    where, parameters = selection.of_calls()
+    [row] = store.query(f"SELECT {USAGE} FROM spans FINAL WHERE {where}", parameters)  # noqa: S608
+    return _named_quantiles(row)
+
+
+def usage_by(store: Store, selection: Selection, group_by: str) -> list[Row]:
+    """`usage` for each value of a dimension in GROUPS, most expensive first. Raises AssayError."""
+    expression = dimension(group_by, GROUPS)
+    where, parameters = selection.of_calls()
+    rows = store.query(
+        f"SELECT {expression} AS group, {USAGE} FROM spans FINAL WHERE {where}"  # noqa: S608
+        f" GROUP BY group ORDER BY total_cost_usd DESC, total_calls DESC, group LIMIT {MAX_GROUPS}",
+        parameters,
+    )
+    return [_named_quantiles(row) for row in rows]
+
+
+def quality(store: Store, selection: Selection) -> dict[str, Row]:
+    """By score name: n, mean, min, max and p05, p50, p95 of the values, and how many could not be assessed.
+
+    Verdicts of all sources (scorers, judges, people) with one name are taken together.
+    """
+    where, parameters = selection.of_scores()
+    rows = store.query(f"SELECT {_QUALITY} WHERE {where} GROUP BY name ORDER BY name", parameters)
+    return {row.pop("name"): _named_score_quantiles(row) for row in rows}
+
+
+def quality_by(store: Store, selection: Selection, group_by: str) -> dict[str, dict[str, Row]]:
+    """`quality` for each value of a dimension in SCORE_GROUPS. Raises AssayError."""
+    expression = dimension(group_by, SCORE_GROUPS)
+    where, parameters = selection.of_scores()
+    rows = store.query(
+        f"SELECT {expression} AS group, {_QUALITY} WHERE {where}"
+        f" GROUP BY group, name ORDER BY group, name LIMIT {10 * MAX_GROUPS}",
+        parameters,
+    )
+    groups: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        groups.setdefault(row.pop("group"), {})[row.pop("name")] = _named_score_quantiles(row)
+    return groups
+
+
+def dimension(group_by: str, choices: dict[str, str]) -> str:
+    """The SQL expression of a dimension. Raises AssayError listing the choices."""
+    if group_by not in choices:
+        raise AssayError(f"cannot group by {group_by!r}: choose one of {', '.join(choices)}")
+    return choices[group_by]
+
+
+def _named_quantiles(row: Row) -> Row:
+    p50, p95, p99 = (_finite(value) for value in row.pop("latency_quantiles"))
+    return {**row, "p50_latency_ms": p50, "p95_latency_ms": p95, "p99_latency_ms": p99}
+
+
+def _named_score_quantiles(row: Row) -> Row:
+    p05, p50, p95 = (_finite(value) for value in row.pop("quantiles"))
+    return {**row, "p05": p05, "p50": p50, "p95": p95}
+
+
+def _finite(value: Any) -> float | None:
+    return None if value is None or value != value else float(value)

@@ -1,0 +1,1 @@
+"""What runs inside an application: light, silent, never in its way."""

@@ -1,0 +1,136 @@
+"""Scores that people or the application give to a call, sent in the background."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import math
+import queue
+import threading
+import time
+from typing import Any
+
+import httpx
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+
+from assay.client import setup
+
+WAITING_SCORES = 10_000
+PATIENCE_SECONDS = 60.0
+
+log = logging.getLogger(__name__)
+
+
+def score(
+    call: Any,
+    name: str,
+    value: float | bool | None = None,
+    *,
+    label: str = "",
+    comment: str = "",
+    author: str = "",
+) -> None:
+    """Give a call a score: `assay.score(response, "helpfulness", 1, comment="solved it")`.
+
+    `call` is a span id, what MonitoredLLM returned, a provider's response object (its `id` is looked up),
+    or None for the span that is open now. Returns at once; the score follows in the background, after the
+    call itself, and is tried again for a minute if the server is away. Never raises; what is wrong with a
+    score is logged.
+    """
+    target = _target(call)
+    if not target:
+        log.warning("assay.score(): %r names no call: give a span id, a response or None inside a span", call)
+        return
+    if value is not None and not math.isfinite(value):
+        log.warning("assay.score(%r): the value must be a finite number, not %r", name, value)
+        return
+    number = None if value is None else float(value)
+    _sender().send({**target, "name": name, "value": number, "label": label, "comment": comment, "author": author})
+
+
+def flush_scores(timeout_seconds: float) -> bool:
+    """Wait until all scores are sent or given up; False if that took longer."""
+    return _sender().flush(timeout_seconds) if _senders else True
+
+
+def _target(call: Any) -> dict[str, str]:
+    if call is None:
+        span = trace.get_current_span().get_span_context()
+        return {"span_id": format(span.span_id, "016x")} if span.is_valid else {}
+    if isinstance(call, str):
+        return {"span_id": call} if call else {}
+    if span_id := getattr(call, "call_id", ""):
+        return {"span_id": span_id}
+    response_id = getattr(call, "id", "")
+    return {"response_id": response_id} if isinstance(response_id, str) and response_id else {}
+
+
+class _Sender:
+    """One thread that sends scores in order."""
+
+    def __init__(self) -> None:
+        self._waiting: queue.Queue[dict[str, Any]] = queue.Queue(WAITING_SCORES)
+        threading.Thread(target=self._run, name="assay-scores", daemon=True).start()
+        atexit.register(self.flush, 5.0)
+
+    def send(self, body: dict[str, Any]) -> None:
+        try:
+            self._waiting.put_nowait(body)
+        except queue.Full:
+            log.warning("assay.score(): %d scores wait already; one was dropped", WAITING_SCORES)
+
+    def flush(self, timeout_seconds: float) -> bool:
+        deadline = time.monotonic() + timeout_seconds
+        while self._waiting.unfinished_tasks and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return not self._waiting.unfinished_tasks
+
+    def _run(self) -> None:
+        while True:
+            body = self._waiting.get()
+            try:
+                self._deliver(body)
+            except Exception:
+                log.exception("assay.score(): a score was lost")
+            finally:
+                self._waiting.task_done()
+
+    def _deliver(self, body: dict[str, Any]) -> None:
+        where = setup.server()
+        provider = trace.get_tracer_provider()
+        if isinstance(provider, TracerProvider):
+            provider.force_flush(5000)
+        deadline, pause = time.monotonic() + PATIENCE_SECONDS, 0.2
+        while True:
+            problem, final = _post(f"{where.url}/api/scores", body, where.headers)
+            if not problem:
+                return
+            if final or time.monotonic() + pause > deadline:
+                log.warning("assay.score(): %s was not stored: %s", body["name"], problem)
+                return
+            time.sleep(pause)
+            pause = min(pause * 2, 5.0)
+
+
+def _post(url: str, body: dict[str, Any], headers: dict[str, str]) -> tuple[str, bool]:
+    """What went wrong ("" if nothing), and whether trying again is useless."""
+    try:
+        response = httpx.post(url, json=body, headers=headers, timeout=10)
+    except httpx.HTTPError as error:
+        return f"{url}: {error}", False
+    if response.is_success:
+        return "", True
+    # 404 is a call that has not arrived yet.
+    return response.text[:500], response.status_code not in (404, 429, 500, 502, 503, 504)
+
+
+_senders: list[_Sender] = []
+_senders_lock = threading.Lock()
+
+
+def _sender() -> _Sender:
+    with _senders_lock:
+        if not _senders:
+            _senders.append(_Sender())
+        return _senders[0]

@@ -1,0 +1,176 @@
+"""Ask an Assay server: the API as Python functions, for notebooks, scripts, the dashboard and the CLI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import httpx
+
+from assay.client.address import address
+from assay.errors import AssayError, NotFound, ServerError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Answer = dict[str, Any]
+
+
+def connect(url: str | None = None, *, api_key: str | None = None, timeout_seconds: float = 30.0) -> Monitor:
+    """A Monitor for the server at `url` (default ASSAY_URL, else http://127.0.0.1:4318)."""
+    where = address(url, api_key)
+    client = httpx.Client(base_url=f"{where.url}/api", headers=where.headers, timeout=timeout_seconds)
+    return Monitor(client)
+
+
+class Monitor:
+    """Questions to one server. Filters are keywords: since="24h", until=..., project=, model=, session_id=, ...
+
+    Every method raises NotFound, ServerError where no server answers, or AssayError with the server's reason.
+    """
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+
+    def __enter__(self) -> Monitor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def health(self) -> Answer:
+        """The server's state and counters, also when it is failing."""
+        return self._request("GET", "/health", accepted=(200, 503)).json()
+
+    def usage(self, **filters: Any) -> Answer:
+        """Conversations, cost, tokens, latency; with group_by= also `groups`."""
+        return self._get("/usage", filters)
+
+    def quality(self, **filters: Any) -> Answer:
+        """`scores` by name: mean, n, not_assessable, min, max, p05, p50, p95."""
+        return self._get("/quality", filters)
+
+    def trends(self, **filters: Any) -> Answer:
+        """`points` over time, with bucket= and group_by= if wanted."""
+        return self._get("/trends", filters)
+
+    def trends_frame(self, **filters: Any) -> pd.DataFrame:
+        """The points of `trends` as a pandas DataFrame, its scores as columns."""
+        points = self.trends(**filters)["points"]
+        return _frame([{**point, **point.pop("scores")} for point in points], "bucket")
+
+    def latencies(self, **filters: Any) -> list[Answer]:
+        """How many conversations took from_ms to to_ms."""
+        return self._get("/latencies", filters)["bins"]
+
+    def calls(self, **filters: Any) -> Answer:
+        """One page: `calls` and `next_cursor`. Also q=, order=, limit=, cursor=."""
+        return self._get("/calls", filters)
+
+    def calls_frame(self, **filters: Any) -> pd.DataFrame:
+        """One page of calls as a pandas DataFrame, its scores as columns."""
+        calls = self.calls(**filters)["calls"]
+        return _frame([{**call, **call.pop("scores")} for call in calls], "started_at")
+
+    def call(self, span_id: str) -> Answer:
+        """One call in full."""
+        return self._get(f"/calls/{span_id}", {})
+
+    def alerts(self, **filters: Any) -> list[Answer]:
+        """What the newest calls have beyond the thresholds, gravest first."""
+        return self._get("/alerts", filters)["alerts"]
+
+    def report(self, **filters: Any) -> str:
+        """The summary report as Markdown."""
+        return self._request("GET", "/report", filters).text
+
+    def export(self, to: str | Path | BinaryIO, format: str = "csv", **filters: Any) -> int:
+        """Write all selected calls to a file as csv, jsonl or parquet; answers its size in bytes.
+
+        A path is only replaced once the export is complete.
+        """
+        pieces = self._stream("/export", {**filters, "format": format})
+        if not isinstance(to, str | Path):
+            return sum(to.write(piece) for piece in pieces)
+        path = Path(to)
+        partial = path.with_name(path.name + ".partial")
+        try:
+            with partial.open("wb") as file:
+                size = sum(file.write(piece) for piece in pieces)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        return size
+
+    def score(self, span_id: str, name: str, value: float | None = None, **more: str) -> Answer:
+        """Store a score at once and answer with what was stored; `assay.score` does it in the background."""
+        body = {"span_id": span_id, "name": name, "value": value, **more}
+        return self._request("POST", "/scores", json=body).json()
+
+    def _get(self, path: str, filters: dict[str, Any]) -> Any:
+        return self._request("GET", path, filters).json()
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        filters: dict[str, Any] | None = None,
+        *,
+        json: Any = None,
+        accepted: tuple[int, ...] = (200, 201),
+    ) -> httpx.Response:
+        try:
+            response = self._client.request(method, path, params=_given(filters), json=json)
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+        if response.status_code not in accepted:
+            raise _refusal(response)
+        return response
+
+    def _stream(self, path: str, filters: dict[str, Any]) -> Iterator[bytes]:
+        try:
+            with self._client.stream("GET", path, params=_given(filters)) as response:
+                if response.status_code != 200:
+                    response.read()
+                    raise _refusal(response)
+                yield from response.iter_bytes()
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: httpx.HTTPError) -> ServerError:
+        url = str(self._client.base_url).removesuffix("/api/")
+        reason = str(error) or type(error).__name__
+        return ServerError(f"no Assay answers at {url} ({reason}): start one with `assay serve`, or set ASSAY_URL")
+
+
+def _given(filters: dict[str, Any] | None) -> dict[str, Any]:
+    return {name: value for name, value in (filters or {}).items() if value is not None}
+
+
+def _refusal(response: httpx.Response) -> AssayError:
+    try:
+        answer = response.json()
+        reason = answer.get("error") or "; ".join(
+            f"{'.'.join(map(str, detail['loc'][1:]))}: {detail['msg']}" for detail in answer["detail"]
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        reason = response.text.strip()[:500] or response.reason_phrase
+    if response.status_code == 404:
+        return NotFound(reason)
+    return ServerError(f"{response.status_code}: {reason}") if response.status_code >= 500 else AssayError(reason)
+
+
+def _frame(rows: list[Answer], time_column: str) -> pd.DataFrame:
+    try:
+        import pandas as pd
+    except ImportError:
+        raise AssayError("data frames need pandas: pip install pandas") from None
+    frame = pd.DataFrame(rows)
+    if time_column in frame:
+        frame[time_column] = pd.to_datetime(frame[time_column], utc=True, format="ISO8601")
+    return frame

@@ -1,0 +1,129 @@
+"""Switch monitoring on: provider, exporter, session marks and every installed GenAI instrumentation."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterable
+from importlib.metadata import EntryPoint, entry_points
+
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from assay.client.address import Address, address
+from assay.client.session import SessionProcessor
+
+EXPORT_EVERY_MS = 1000
+
+# The newest convention mode with texts on the span itself; whoever set these already has the last word.
+_CONVENTION = {
+    "OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental",
+    "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY",
+}
+
+_GENAI_PACKAGE = re.compile(r"opentelemetry-instrumentation-genai-|openinference-instrumentation-")
+_GENAI_NAMES = frozenset(
+    """agno alephalpha anthropic autogen bedrock chroma chromadb cohere crewai dspy google-genai google_genai
+    google_generativeai groq haystack instructor lancedb langchain litellm llama-index llama_index llamaindex
+    marqo mcp milvus mistralai ollama openai openai-agents openai_agents pinecone portkey qdrant replicate
+    sagemaker smolagents together transformers vertexai voyageai watsonx weaviate writer""".split()
+)
+"""Entry-point names of the GenAI instrumentations outside of those packages (OpenLLMetry and openai-v2)."""
+
+log = logging.getLogger(__name__)
+_started: dict[str, Address] = {}
+
+
+def init(
+    url: str | None = None,
+    *,
+    service: str | None = None,
+    project: str | None = None,
+    environment: str | None = None,
+    api_key: str | None = None,
+    instrument: bool = True,
+) -> None:
+    """Send this program's model calls to Assay at `url` (default ASSAY_URL, else http://127.0.0.1:4318).
+
+    Uses the tracer provider that is there, or sets one up. `service`, `project` and `environment` name the
+    origin of the calls. With `instrument`, every installed GenAI instrumentation is switched on, one for
+    each library. Calling it again changes nothing. Never raises: what does not work is logged.
+    """
+    if "address" in _started:
+        return
+    where = _started["address"] = address(url, api_key)
+    for name, value in _CONVENTION.items():
+        os.environ.setdefault(name, value)
+    try:
+        _export_to(where, _provider(service, project, environment))
+    except Exception:
+        log.exception("assay.init() could not set up tracing; the program goes on without monitoring")
+    if instrument:
+        _instrument(entry_points(group="opentelemetry_instrumentor"))
+
+
+def server() -> Address:
+    """Where `init` sends to; the default address before it was called."""
+    return _started.get("address") or address()
+
+
+def flush(timeout_seconds: float = 10.0) -> bool:
+    """Send what waits now; False if that did not succeed in time. Never raises."""
+    from assay.client.feedback import flush_scores
+
+    provider = trace.get_tracer_provider()
+    try:
+        sent = not isinstance(provider, TracerProvider) or provider.force_flush(int(timeout_seconds * 1000))
+        return flush_scores(timeout_seconds) and sent
+    except Exception:
+        log.exception("assay.flush() failed")
+        return False
+
+
+def _provider(service: str | None, project: str | None, environment: str | None) -> TracerProvider:
+    present = trace.get_tracer_provider()
+    if isinstance(present, TracerProvider):
+        return present
+    named = {
+        "service.name": service,
+        "assay.project": project,
+        "deployment.environment.name": environment,
+    }
+    provider = TracerProvider(resource=Resource.create({k: v for k, v in named.items() if v}))
+    trace.set_tracer_provider(provider)
+    return provider
+
+
+def _export_to(where: Address, provider: TracerProvider) -> None:
+    exporter = OTLPSpanExporter(endpoint=f"{where.url}/v1/traces", headers=where.headers)
+    provider.add_span_processor(SessionProcessor())
+    provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=EXPORT_EVERY_MS))
+
+
+def _instrument(installed: Iterable[EntryPoint]) -> None:
+    for entry in _one_each(installed):
+        try:
+            entry.load()().instrument()
+        except Exception as error:
+            log.warning("assay.init() could not switch on the instrumentation %r: %s", entry.name, error)
+
+
+def _one_each(installed: Iterable[EntryPoint]) -> list[EntryPoint]:
+    """The GenAI instrumentations, one a library: two of them would report every call twice."""
+    chosen: dict[str, EntryPoint] = {}
+    for entry in sorted(installed, key=_preference):
+        if entry.name in _GENAI_NAMES or _GENAI_PACKAGE.match(_package(entry)):
+            chosen.setdefault(entry.name, entry)
+    return list(chosen.values())
+
+
+def _preference(entry: EntryPoint) -> tuple[bool, str]:
+    return not _package(entry).startswith("opentelemetry-instrumentation-genai-"), _package(entry)
+
+
+def _package(entry: EntryPoint) -> str:
+    return entry.dist.name.lower().replace("_", "-") if entry.dist else ""

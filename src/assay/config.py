@@ -1,0 +1,100 @@
+"""Settings: assay.toml in the working directory, overridden by ASSAY_* environment variables.
+
+Command-line options override both. Nested settings are written `[quality] scorers = "local"` in the
+file and ASSAY_QUALITY__SCORERS in the environment.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Literal
+
+from pydantic import BaseModel, SecretStr, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from assay.errors import ConfigError
+
+MEBIBYTE = 1 << 20
+
+
+class Ingest(BaseModel):
+    """Limits of what one request, and all waiting requests together, may hold."""
+
+    max_body_bytes: int = 64 * MEBIBYTE
+    max_pending_bytes: int = 256 * MEBIBYTE
+    max_future_seconds: float = 86_400.0
+
+
+class Quality(BaseModel):
+    """Which scorers judge new conversations; "off" stores calls without scores."""
+
+    scorers: Literal["local", "lexical", "off"] = "local"
+    poll_seconds: float = 0.5
+    batch_size: int = 500
+
+
+class Config(BaseSettings):
+    """Everything that can be set. Defaults suit one person on one machine."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ASSAY_",
+        env_nested_delimiter="__",
+        toml_file="assay.toml",
+        extra="forbid",
+    )
+
+    host: str = "127.0.0.1"
+    port: int = 4318
+    store: str = "chdb:///./assay-data"
+    api_keys: list[SecretStr] = []
+    ingest: Ingest = Ingest()
+    quality: Quality = Quality()
+
+    @field_validator("port")
+    @classmethod
+    def _port_in_range(cls, port: int) -> int:
+        if not 0 <= port <= 65535:
+            raise ValueError(f"port must be between 0 and 65535, not {port}")
+        return port
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """API keys in clear; empty where none are set."""
+        return tuple(key.get_secret_value() for key in self.api_keys)
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only programs on this machine can connect to `host`."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+def require_safe_binding(config: Config) -> None:
+    """Refuse to show everyone's prompts to the whole network without a key. Raises ConfigError."""
+    if config.loopback or config.keys:
+        return
+    raise ConfigError(
+        f"refusing to listen on {config.host} without API keys: anyone on the network could read every "
+        "prompt. Set ASSAY_API_KEYS='[\"a-long-random-key\"]', or keep the default --host 127.0.0.1 and "
+        "reach it through an SSH tunnel."
+    )

@@ -1,0 +1,119 @@
+"""Price a call from its provider, model, tokens and date.
+
+Prices come from genai-prices, as they were on the call's own date. An unknown price is None, never zero.
+Flat prices are turned into one rate a token kind, looked up once a model; tiered ones are asked anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from genai_prices import Usage, data_snapshot
+from genai_prices.types import ModelPrice, TieredPrices
+
+MILLION = 1_000_000
+
+PROVIDERS = {
+    "aws.bedrock": "aws",
+    "azure.ai.inference": "azure",
+    "azure.ai.openai": "azure",
+    "gcp.gemini": "google",
+    "gcp.gen_ai": "google",
+    "gcp.vertex_ai": "google",
+    "mistral_ai": "mistral",
+    "moonshot_ai": "moonshotai",
+    "x_ai": "x-ai",
+}
+"""OpenTelemetry's gen_ai.provider.name to the ids of genai-prices, where they differ."""
+
+
+class Tokens(NamedTuple):
+    """What is billed. `input` includes cache reads and writes, `output` includes reasoning."""
+
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+
+
+class Cost(NamedTuple):
+    """US dollars. The total may exceed input and output by a fee for the request itself."""
+
+    input: float
+    output: float
+    total: float
+
+
+@dataclass(frozen=True)
+class _Rates:
+    """Dollars a token, for prices that do not depend on how many there are."""
+
+    input: float
+    cache_read: float
+    cache_write: float
+    output: float
+
+    def cost(self, tokens: Tokens) -> Cost:
+        uncached = tokens.input - tokens.cache_read - tokens.cache_write
+        cached = tokens.cache_read * self.cache_read + tokens.cache_write * self.cache_write
+        input, output = uncached * self.input + cached, tokens.output * self.output
+        return Cost(input, output, input + output)
+
+
+class Prices:
+    """A price list. Keeps what it has looked up; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._snapshot = data_snapshot.get_snapshot()
+        self._rates: dict[int, _Rates | None] = {}  # by id(): the snapshot keeps every price alive
+
+    def cost(self, provider: str, model: str, at: float, tokens: Tokens) -> Cost | None:
+        """What a call cost, or None where no price is known.
+
+        `provider` is an OpenTelemetry provider name, or "" to go by the model's name alone; `at` is Unix
+        seconds. More cached tokens than tokens have no price either.
+        """
+        price = self._price(provider, model, at)
+        if price is None or tokens.cache_read + tokens.cache_write > tokens.input:
+            return None
+        if id(price) not in self._rates:
+            self._rates[id(price)] = _flat_rates(price)
+        rates = self._rates[id(price)]
+        return rates.cost(tokens) if rates else _exact_cost(price, tokens)
+
+    def _price(self, provider: str, model: str, at: float) -> ModelPrice | None:
+        if not model:
+            return None
+        try:
+            _, found = self._snapshot.find_provider_model(
+                model, None, PROVIDERS.get(provider, provider) or None, None
+            )
+        except LookupError:
+            return None
+        return found.get_prices(datetime.fromtimestamp(at, UTC))
+
+
+def _flat_rates(price: ModelPrice) -> _Rates | None:
+    tiered = any(isinstance(value, TieredPrices) for value in vars(price).values())
+    if tiered or _exact_cost(price, Tokens()).total:
+        return None
+    return _Rates(
+        input=_exact_cost(price, Tokens(input=MILLION)).total / MILLION,
+        cache_read=_exact_cost(price, Tokens(input=MILLION, cache_read=MILLION)).total / MILLION,
+        cache_write=_exact_cost(price, Tokens(input=MILLION, cache_write=MILLION)).total / MILLION,
+        output=_exact_cost(price, Tokens(output=MILLION)).total / MILLION,
+    )
+
+
+def _exact_cost(price: ModelPrice, tokens: Tokens) -> Cost:
+    calculated = price.calc_price(
+        Usage(
+            input_tokens=tokens.input,
+            output_tokens=tokens.output,
+            cache_read_tokens=tokens.cache_read,
+            cache_write_tokens=tokens.cache_write,
+        )
+    )
+    return Cost(*(float(calculated[f"{part}_price"]) for part in Cost._fields))

@@ -1,0 +1,1 @@
+"""Scores for conversations: what is judged, by whom, and why. Start at `scorer`."""

@@ -1,0 +1,133 @@
+"""Relevance: does the answer speak about what was asked?
+
+In: prompt and response. Out: 0..1, from how many of the prompt's rare words the answer takes up and
+how close both lie in a space of word vectors. Nothing here was trained on labels; two constants map
+the sum to a scale on which 0.5 separates own answers from those to other prompts.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from assay.quality.kind import kind
+from assay.quality.refusal import is_refusal
+from assay.quality.scorer import Conversation, Verdict, logistic, unknown, version_of
+from assay.quality.text import RESPONSE_CHARS, STOP_WORDS
+from assay.quality.words import Floats, Reading, Words, unit
+
+STOP_WORD_WEIGHT = 0.1
+MIDDLE = 0.85
+STEEPNESS = 2.5
+_NOT_ASSESSABLE = {
+    "empty": "not assessable: empty response",
+    "short": "not assessable: no words in the response",
+    "code": "not assessable: mostly code",
+    "json": "not assessable: the response is JSON",
+    "foreign": "not assessable: not in English",
+}
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """The four summands, each at most 1, and the rarest prompt words found and missed."""
+
+    recall: float
+    whole: float
+    question: float
+    best_sentence: float
+    found: tuple[str, ...]
+    missed: tuple[str, ...]
+
+    @property
+    def total(self) -> float:
+        return self.recall + self.whole + self.question + self.best_sentence
+
+
+class Relevance:
+    """Scorer "relevance" of the local set."""
+
+    name = "relevance"
+    scorer = "local"
+
+    def __init__(self, words: Words) -> None:
+        self._words = words
+        self.version = version_of("relevance 1", words.version, f"{MIDDLE} {STEEPNESS}")
+
+    def score(self, conversation: Conversation) -> Verdict:
+        """Null for refusals, code, JSON, other languages, and where prompt or answer has no content."""
+        response = self._words.read(conversation.response, RESPONSE_CHARS)
+        prompt = self._words.read(conversation.prompt, RESPONSE_CHARS)
+        hindrance = self._hindrance(prompt, response)
+        if hindrance is not None:
+            return hindrance
+        evidence = self.evidence(prompt, response)
+        value = logistic(STEEPNESS * (evidence.total - MIDDLE))
+        return Verdict(value=value, reason=_reason(evidence), confidence=_confidence(prompt, response))
+
+    def _hindrance(self, prompt: Reading, response: Reading) -> Verdict | None:
+        form = kind(response)
+        if form in _NOT_ASSESSABLE:
+            return unknown(_NOT_ASSESSABLE[form], form)
+        if is_refusal(response.text):
+            return unknown("a refusal: it declines, so its relevance is not scored", "refusal")
+        if not prompt.content:
+            return unknown("not assessable: the prompt has no content words", "short")
+        if kind(prompt) == "foreign":
+            return unknown("not assessable: the prompt is not in English", "foreign")
+        if not response.content:
+            return unknown("not assessable: the response has no content words", "short")
+        return None
+
+    def evidence(self, prompt: Reading, response: Reading) -> Evidence:
+        """The summands for a prompt and a response that both have words."""
+        recall, found, missed = self._recall(prompt, response)
+        asked = self._words.sentence_vectors(prompt)
+        answered = self._words.sentence_vectors(response)
+        last = unit(_question(asked))
+        answer = unit(answered.sum(0))
+        return Evidence(
+            recall,
+            float(unit(asked.sum(0)) @ answer),
+            float(last @ answer),
+            float((unit(answered) @ last).max()),
+            found,
+            missed,
+        )
+
+    def _recall(self, prompt: Reading, response: Reading) -> tuple[float, tuple[str, ...], tuple[str, ...]]:
+        answered = set(response.stems)
+        weights = {s: self._weight(s, w) for s, w in zip(prompt.stems, prompt.lower, strict=True)}
+        shown = dict(zip(prompt.stems, prompt.words, strict=True))
+        ranked = sorted(weights, key=weights.__getitem__, reverse=True)
+        ranked = [s for s in ranked if shown[s].lower() not in STOP_WORDS]
+        covered = sum(weight for s, weight in weights.items() if s in answered)
+        return (
+            covered / sum(weights.values()),
+            tuple(shown[s] for s in ranked if s in answered)[:3],
+            tuple(shown[s] for s in ranked if s not in answered)[:3],
+        )
+
+    def _weight(self, stem: str, word: str) -> float:
+        return self._words.rarity(stem) * (STOP_WORD_WEIGHT if word in STOP_WORDS else 1.0)
+
+
+def _question(asked: Floats) -> Floats:
+    """The vector of the last sentence that has one: in a long prompt the question tends to come last."""
+    filled = np.flatnonzero(np.any(asked, axis=1))
+    return asked[filled[-1] if len(filled) else -1]
+
+
+def _confidence(prompt: Reading, response: Reading) -> float:
+    """Share of content words with a known vector, scaled down where there are few of them."""
+    rows = np.concatenate([prompt.rows, response.rows])
+    known = float((rows >= 0).mean())
+    return round(known * min(1.0, min(len(prompt.content), len(response.content)) / 3), 2)
+
+
+def _reason(evidence: Evidence) -> str:
+    parts = [f"closest sentence {max(evidence.best_sentence, 0.0):.2f} to the question"]
+    if evidence.found:
+        parts.append("takes up: " + ", ".join(evidence.found))
+    if evidence.missed:
+        parts.append("leaves out: " + ", ".join(evidence.missed))
+    return "; ".join(parts)

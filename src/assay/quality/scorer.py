@@ -1,0 +1,113 @@
+"""What a scorer is: it sees one conversation and answers with one verdict.
+
+In: a Conversation. Out: a Verdict per metric; a scorer that raises or answers nonsense yields a null
+verdict with the reason, and the others go on. A new scorer is any object with the four members of
+Scorer; `sets.py` names the sets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable
+from typing import Protocol
+
+import msgspec
+
+
+class Conversation(msgspec.Struct, frozen=True, kw_only=True):
+    """One exchange as a scorer sees it, all plain text, "" or () where there is none.
+
+    `prompt` is the last user text, `response` the assistant's answer, `context` the retrieved documents
+    and tool results, `history` the earlier messages of the session in order, `finish_reason` what the
+    provider reported ("stop", "length", ...).
+    """
+
+    prompt: str = ""
+    response: str = ""
+    system: str = ""
+    context: tuple[str, ...] = ()
+    history: tuple[str, ...] = ()
+    finish_reason: str = ""
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """A score with what a person needs to check it.
+
+    `value` is 0..1, or None where the metric cannot be assessed; `reason` is one line; `label` names a
+    case of its own ("refusal", "code", "failed", ...); `confidence` is 0..1, None where unknown.
+    """
+
+    value: float | None
+    reason: str
+    label: str = ""
+    confidence: float | None = None
+
+
+class Scorer(Protocol):
+    """Scores one metric. Implementations keep no state between conversations that changes a verdict."""
+
+    @property
+    def name(self) -> str:
+        """The metric: "relevance", "coherence", "toxicity", "groundedness", ..."""
+        ...
+
+    @property
+    def scorer(self) -> str:
+        """Who judges: "lexical", "local", ..."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Changes whenever the same conversation could get another value: a hash of code and weights."""
+        ...
+
+    def score(self, conversation: Conversation) -> Verdict:
+        """The verdict on one conversation; may raise, `assess` keeps the others going."""
+        ...
+
+
+def unknown(reason: str, label: str = "") -> Verdict:
+    """A null verdict: the metric cannot be assessed, and why."""
+    return Verdict(value=None, reason=reason, label=label)
+
+
+def assess(scorers: Iterable[Scorer], conversation: Conversation) -> dict[str, Verdict]:
+    """The verdict of every scorer by metric name. Never raises on behalf of a scorer."""
+    return {scorer.name: _guarded(scorer, conversation) for scorer in scorers}
+
+
+def _guarded(scorer: Scorer, conversation: Conversation) -> Verdict:
+    try:
+        return checked(scorer.score(conversation))
+    except Exception as error:
+        return unknown(f"failed: {type(error).__name__}: {error}", "failed")
+
+
+def checked(verdict: Verdict) -> Verdict:
+    """The verdict itself, or a null one where its value is not a number within 0..1."""
+    if not isinstance(verdict, Verdict):  # pyright: ignore[reportUnnecessaryIsInstance] scorers are people's code
+        return unknown(f"failed: answered {verdict!r:.80} instead of a Verdict", "failed")
+    if verdict.value is not None and not _in_unit_range(verdict.value):
+        return unknown(f"failed: value {verdict.value!r:.80} is not within 0..1", "failed")
+    if verdict.confidence is not None and not _in_unit_range(verdict.confidence):
+        return msgspec.structs.replace(verdict, confidence=None)
+    return verdict
+
+
+def _in_unit_range(value: object) -> bool:
+    return isinstance(value, float | int) and math.isfinite(value) and 0 <= value <= 1
+
+
+def logistic(value: float) -> float:
+    """1 / (1 + exp(-value)), safe for any finite value."""
+    return 1 / (1 + math.exp(-max(-60.0, min(60.0, value))))
+
+
+def version_of(*parts: bytes | str) -> str:
+    """A short hash of constants and weights, for Scorer.version."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode() if isinstance(part, str) else part)
+        digest.update(b"\0")
+    return digest.hexdigest()[:12]

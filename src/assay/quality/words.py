@@ -1,0 +1,128 @@
+"""Shipped word statistics: a vector and a rarity for English words, and texts read with them.
+
+In: weights/words.npz (written by training/word_vectors.py). Out: a Words object, loaded once and handed
+to the scorers that need it, and Readings: a text cut once and shared by all scorers of a conversation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.quality.scorer import version_of
+from assay.quality.text import STOP_WORDS, clean, prose, sentences, stem, words
+
+Floats = NDArray[np.float32]
+
+WEIGHTS = Path(__file__).parent / "weights"
+_READINGS_KEPT = 32
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """One text, cut once. `prose` leaves fenced code out; all lists are parallel and in text order.
+
+    `starts` holds the index of each sentence's first word, `rows` the row of each word in the vectors
+    (-1 where unknown). Sentences without a word are left out.
+    """
+
+    text: str
+    prose: str
+    sentences: list[str]
+    starts: list[int]
+    words: list[str]
+    lower: list[str]
+    stems: list[str]
+    rows: NDArray[np.int32]
+
+    @property
+    def content(self) -> list[str]:
+        """Lower-case words that are not function words."""
+        return [word for word in self.lower if word not in STOP_WORDS]
+
+
+class Words:
+    """Vectors and rarities of words. Thread-safe; holds the last few texts it read, and nothing else."""
+
+    def __init__(
+        self,
+        vocabulary: Sequence[str],
+        vectors: NDArray[np.int8],
+        scale: Floats,
+        rarities: dict[str, float],
+        rarest: float,
+        version: str,
+    ) -> None:
+        self._row = {word: row for row, word in enumerate(vocabulary)}
+        self._vectors = vectors
+        self._scale = scale
+        self._rarities = rarities
+        self._rarest = rarest
+        self._stems: dict[str, str] = {}
+        self.version = version
+        self.read = lru_cache(maxsize=_READINGS_KEPT)(self._read)
+
+    def __contains__(self, word: str) -> bool:
+        return word in self._row
+
+    def _read(self, text: str, cap: int) -> Reading:
+        cleaned = clean(text, cap)
+        plain = prose(cleaned)
+        kept: list[str] = []
+        starts: list[int] = []
+        tokens: list[str] = []
+        for sentence in sentences(plain):
+            found = words(sentence)
+            if found:
+                kept.append(sentence)
+                starts.append(len(tokens))
+                tokens += found
+        lower = [token.lower() for token in tokens]
+        row = self._row
+        rows = np.fromiter((row.get(token, -1) for token in lower), np.int32, len(lower))
+        return Reading(cleaned, plain, kept, starts, tokens, lower, [self.stem(t) for t in lower], rows)
+
+    def stem(self, lower: str) -> str:
+        """`text.stem` of a lower-case word, remembered (at most 50,000 words)."""
+        found = self._stems.get(lower)
+        if found is None:
+            if len(self._stems) >= 50_000:
+                self._stems.clear()
+            found = self._stems[lower] = stem(lower)
+        return found
+
+    def rarity(self, stemmed: str) -> float:
+        """Inverse document frequency of a stem, from about 0.5 ("the") to 10 (never seen)."""
+        return self._rarities.get(stemmed, self._rarest)
+
+    def sentence_vectors(self, reading: Reading) -> Floats:
+        """One row a sentence, not normalised: the sum of its words' vectors, 0 where none is known."""
+        if not reading.starts:
+            return np.zeros((1, self._vectors.shape[1]), np.float32)
+        known = reading.rows >= 0
+        scaled = self._vectors[reading.rows].astype(np.float32) * (self._scale[reading.rows] * known)[:, None]
+        return np.add.reduceat(scaled, reading.starts, axis=0)
+
+
+def unit(vectors: Floats) -> Floats:
+    """Rows scaled to length 1; rows of zeros stay zeros."""
+    return vectors / (np.linalg.norm(vectors, axis=-1, keepdims=True) + 1e-9)
+
+
+def load_words(path: Path = WEIGHTS / "words.npz") -> Words:
+    """The shipped statistics. Raises OSError where the file is missing or not an .npz of plain arrays."""
+    with np.load(path, allow_pickle=False) as stored:
+        vocabulary = stored["words"].tobytes().decode().split("\n")
+        stems = stored["stems"].tobytes().decode().split("\n")
+        return Words(
+            vocabulary,
+            stored["vectors"],
+            stored["scale"].astype(np.float32),
+            dict(zip(stems, stored["stem_idf"].astype(np.float32).tolist(), strict=True)),
+            float(stored["rarest"]),
+            version_of(path.read_bytes()),
+        )

@@ -1,0 +1,167 @@
+"""The HTTP API under /api: the questions of `analytics`, alerts, exports and reports, and scores coming in.
+
+Answers are JSON with times in RFC 3339 (UTC). What is wrong with a request is said in {"error": ...}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from itertools import chain
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import Body, Depends, FastAPI, Query, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+
+from assay.alerts.thresholds import RECENT, recent_alerts
+from assay.analytics.calls import ORDERS, call, calls
+from assay.analytics.selection import Selection, moment
+from assay.analytics.summaries import GROUPS, SCORE_GROUPS, quality, quality_by, usage, usage_by
+from assay.analytics.trends import latencies, trends
+from assay.errors import AssayError, NotFound, StoreError, StoreUnavailable
+from assay.ingest.receiver import RETRY_AFTER_SECONDS
+from assay.reports.exports import FORMATS, MEDIA_TYPES, export
+from assay.reports.summary import summary_report
+from assay.server.feedback import NewScore, store_score
+from assay.store.connect import Store
+
+Health = Callable[[], tuple[bool, dict[str, Any]]]
+"""Tells whether all is well, and the figures behind it."""
+
+
+def selection(
+    since: Annotated[str | None, Query(description="an age (30m, 24h, 7d) or an ISO 8601 time")] = None,
+    until: Annotated[str | None, Query(description="like since; this moment itself is left out")] = None,
+    project: str | None = None,
+    environment: str | None = None,
+    service: str | None = None,
+    model: str | None = None,
+    provider: str | None = None,
+    session_id: str | None = None,
+    user_id: str | None = None,
+    status: Annotated[str | None, Query(description="ok or error")] = None,
+) -> Selection:
+    """The calls that a request asks about."""
+    now = datetime.now(UTC)
+    return Selection(
+        since=moment(since, now) if since else None,
+        until=moment(until, now) if until else None,
+        project=project,
+        environment=environment,
+        service=service,
+        model=model,
+        provider=provider,
+        session_id=session_id,
+        user_id=user_id,
+        status=status,
+    )
+
+
+
+def _one_of(choices: Iterable[str]) -> Any:
+    return Query(json_schema_extra={"enum": list(choices)})
+
+
+Selected = Annotated[Selection, Depends(selection)]
+
+
+def api(store: Store, health: Health, version: str) -> FastAPI:
+    """The API over an open store."""
+    app = FastAPI(title="Assay", version=version, docs_url="/docs", redoc_url=None)
+
+    @app.get("/health")
+    def get_health() -> Response:
+        """Whether the server works, and its counters. 503 when it does not."""
+        well, figures = health()
+        return _json({"status": "ok" if well else "failing", **figures}, 200 if well else 503)
+
+    @app.get("/usage")
+    def get_usage(selected: Selected, group_by: Annotated[str | None, _one_of(GROUPS)] = None) -> Response:
+        """Conversations, cost, tokens and latency; with `group_by` also for each of its values."""
+        groups = {"groups": usage_by(store, selected, group_by)} if group_by else {}
+        return _json(usage(store, selected) | groups)
+
+    @app.get("/quality")
+    def get_quality(
+        selected: Selected, group_by: Annotated[str | None, _one_of(SCORE_GROUPS)] = None
+    ) -> Response:
+        """Each score's mean, spread and count; with `group_by` also for each of its values."""
+        groups = {"groups": quality_by(store, selected, group_by)} if group_by else {}
+        return _json({"scores": quality(store, selected)} | groups)
+
+    @app.get("/trends")
+    def get_trends(
+        selected: Selected,
+        bucket: Annotated[str | None, Query(description="30s, 5m, 1h, 1d; chosen for you if left out")] = None,
+        group_by: Annotated[str | None, _one_of(GROUPS)] = None,
+    ) -> Response:
+        """Figures and mean scores over time."""
+        return _json(trends(store, selected, bucket, group_by)._asdict())
+
+    @app.get("/latencies")
+    def get_latencies(selected: Selected) -> Response:
+        """How many conversations took how long."""
+        return _json({"bins": latencies(store, selected)})
+
+    @app.get("/calls")
+    def get_calls(
+        selected: Selected,
+        trace_id: str = "",
+        q: Annotated[str, Query(description="words that prompt or response must hold")] = "",
+        order: Annotated[str, _one_of(ORDERS)] = "started_at",
+        limit: int = 50,
+        cursor: str = "",
+    ) -> Response:
+        """A page of calls with their scores."""
+        page = calls(store, selected, q=q, trace_id=trace_id, order=order, limit=limit, cursor=cursor)
+        return _json(page._asdict())
+
+    @app.get("/calls/{span_id}")
+    def get_call(span_id: str) -> Response:
+        """One call in full, with the verdicts behind its scores."""
+        return _json(call(store, span_id))
+
+    @app.post("/scores", status_code=201)
+    def post_score(score: Annotated[NewScore, Body()]) -> Response:
+        """Store a person's (or any outside judge's) score of a call."""
+        return _json(store_score(store, score), 201)
+
+    @app.get("/alerts")
+    def get_alerts(selected: Selected, recent: Annotated[int, Query(ge=1, le=1000)] = RECENT) -> Response:
+        """Thresholds that the newest calls break."""
+        return _json({"recent": recent, "alerts": recent_alerts(store, selected, recent=recent)})
+
+    @app.get("/export")
+    def get_export(selected: Selected, format: Annotated[str, _one_of(FORMATS)] = "csv") -> Response:
+        """All selected calls as a file."""
+        pieces = export(store, selected, format)
+        # The first piece is made here, so that what is wrong becomes an error and not a broken file.
+        first = next(pieces, b"")
+        return StreamingResponse(
+            chain([first], pieces),
+            media_type=MEDIA_TYPES[format],  # pyright: ignore[reportArgumentType] export() has checked it
+            headers={"Content-Disposition": f'attachment; filename="assay-export.{format}"'},
+        )
+
+    @app.get("/report")
+    def get_report(selected: Selected, format: Annotated[str, _one_of(["md"])] = "md") -> Response:
+        """The summary report as Markdown."""
+        if format != "md":
+            raise AssayError(f"cannot write a report as {format!r}: choose md")
+        return PlainTextResponse(summary_report(store, selected), media_type="text/markdown; charset=utf-8")
+
+    @app.exception_handler(AssayError)
+    def refuse(request: Request, error: AssayError) -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
+        status = _STATUS.get(type(error), 400)
+        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None
+        return JSONResponse({"error": str(error)}, status, headers)
+
+    return app
+
+
+_STATUS: dict[type[AssayError], int] = {NotFound: 404, StoreUnavailable: 503, StoreError: 500}
+
+
+def _json(data: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(data), status, media_type="application/json")

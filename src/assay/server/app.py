@@ -1,0 +1,133 @@
+"""Wires everything into one ASGI application: OTLP routes, the API at /api, the dashboard at /."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+import streamlit
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.routing import Mount
+from starlette.types import ASGIApp
+
+from assay.config import Config
+from assay.errors import StoreError
+from assay.ingest.pricing import Prices
+from assay.ingest.receiver import Receiver
+from assay.ingest.writer import Writer
+from assay.quality.follower import Follower
+from assay.quality.sets import scorers
+from assay.server.api import api
+from assay.server.auth import RequireKey
+from assay.store.connect import Store, open_store
+from assay.store.housekeeping import Housekeeper
+
+LOOPBACK_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
+VERSION = version("assay")
+
+
+@contextmanager
+def running(config: Config, url: str) -> Iterator[ASGIApp]:
+    """Everything at work, as an ASGI application that is reached at `url`.
+
+    On leaving, what was accepted is written, then the store is closed. Raises StoreError.
+    """
+    with ExitStack() as stack:
+        store = _opened(stack, config, url)
+        writer = Writer(store)
+        stack.callback(writer.close)
+        receiver = Receiver(writer, Prices(), config.ingest)
+        follower = _follower(stack, store, writer, config)
+        housekeeper = Housekeeper(store)
+        stack.callback(housekeeper.stop)
+        housekeeper.start()
+        health = Health(store, writer, receiver, follower)
+        routes = [*receiver.routes(), Mount("/api", api(store, health.figures, VERSION))]
+        yield streamlit.App(
+            str(files("assay.dashboard") / "app.py"),
+            routes=routes,
+            middleware=_guards(config),
+            secrets={"assay_url": url, "assay_key": next(iter(config.keys), "")},
+        )
+
+
+@contextmanager
+def answering(config: Config, url: str) -> Iterator[ASGIApp]:
+    """The API alone over the store, for a command that asks where no server runs. Raises StoreError."""
+    with ExitStack() as stack:
+        store = _opened(stack, config, url)
+        yield Starlette(routes=[Mount("/api", api(store, lambda: (True, {}), VERSION))])
+
+
+class Health:
+    """What GET /api/health tells."""
+
+    def __init__(self, store: Store, writer: Writer, receiver: Receiver, follower: Follower | None) -> None:
+        self._store = store
+        self._writer = writer
+        self._receiver = receiver
+        self._follower = follower
+        self._started = time.monotonic()
+
+    def figures(self) -> tuple[bool, dict[str, Any]]:
+        """Whether the store answers and scoring works, and all counters."""
+        problems = list(filter(None, [self._store_problem(), self._follower.last_error if self._follower else ""]))
+        return not problems, {
+            "version": VERSION,
+            "uptime_seconds": round(time.monotonic() - self._started, 1),
+            "problems": problems,
+            "ingest": {
+                **msgspec.structs.asdict(self._receiver.counts),
+                "pending_bytes": self._receiver.pending_bytes,
+                "pending_spans": self._writer.pending_rows,
+                "last_commit_at": self._writer.committed_at / 1e6 or None,
+            },
+            "quality": {
+                "scored_calls": self._follower.scored_calls,
+                "lag_seconds": self._follower.lag_seconds,
+            }
+            if self._follower
+            else None,
+        }
+
+    def _store_problem(self) -> str:
+        try:
+            self._store.query("SELECT 1")
+        except StoreError as error:
+            return str(error)
+        return ""
+
+
+def _opened(stack: ExitStack, config: Config, url: str) -> Store:
+    store = open_store(config.store, answers_at=url)
+    stack.callback(store.close)
+    return store
+
+
+def _follower(stack: ExitStack, store: Store, writer: Writer, config: Config) -> Follower | None:
+    if config.quality.scorers == "off":
+        return None
+    follower = Follower(
+        store,
+        scorers(config.quality.scorers),
+        lambda: writer.committed_at,
+        poll_seconds=config.quality.poll_seconds,
+        batch_size=config.quality.batch_size,
+    )
+    stack.callback(follower.stop)
+    follower.start()
+    return follower
+
+
+def _guards(config: Config) -> list[Middleware]:
+    if config.keys:
+        return [Middleware(RequireKey, keys=config.keys)]
+    # Without keys only this machine is trusted; a foreign Host means a web page that had its name rebound.
+    return [Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK_HOSTS)]

@@ -1,0 +1,89 @@
+"""Run the server: in the foreground until it is told to stop, or for the length of a `with`."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from assay.config import Config, require_safe_binding
+from assay.errors import ConfigError
+from assay.server.app import answering, running
+
+GRACE_SECONDS = 5
+_START_SECONDS = 30
+
+
+def serve(config: Config, ready: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM. Calls `ready(url)` once connections are accepted. Raises AssayError."""
+    require_safe_binding(config)
+    # Uvicorn raises the signal again once it has shut down; it must end in our clean-up, not in a kill.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with _bound(config) as listener:
+        url = url_of(config.host, listener)
+        try:
+            with running(config, url) as app:
+                ready(url)
+                _server(app).run(sockets=[listener])
+        except KeyboardInterrupt:
+            return
+
+
+@contextmanager
+def temporary_server(config: Config) -> Iterator[str]:
+    """The API over the store on a free loopback port; yields its URL. Raises StoreError."""
+    local = config.model_copy(update={"host": "127.0.0.1", "port": 0})
+    with _bound(local) as listener:
+        url = url_of(local.host, listener)
+        with answering(local, url) as app, in_background(app, listener):
+            yield url
+
+
+@contextmanager
+def in_background(app: ASGIApp, listener: socket.socket) -> Iterator[None]:
+    """Serve `app` in a thread while the body runs."""
+    server = _server(app)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + _START_SECONDS
+    while not server.started and thread.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def url_of(host: str, listener: socket.socket) -> str:
+    """The URL of a bound socket, as a program on this machine would write it."""
+    name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{name}:{listener.getsockname()[1]}"
+
+
+def _server(app: ASGIApp) -> uvicorn.Server:
+    return uvicorn.Server(
+        uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_SECONDS)
+    )
+
+
+def _bound(config: Config) -> AbstractContextManager[socket.socket]:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((config.host, config.port))
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"cannot listen on {config.host}:{config.port}: {error.strerror or error}. If another assay runs there, "
+            f"open http://{config.host}:{config.port}; else choose another port with --port or ASSAY_PORT"
+        ) from error
+    return listener

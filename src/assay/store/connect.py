@@ -1,0 +1,162 @@
+"""Open the store: ClickHouse inside this process (chdb:///./assay-data) or a server (clickhouse://host/db).
+
+The same SQL runs on both. A Store hands out one connection a query, since a connection runs one query at
+a time, and keeps one apart for inserts so that a slow page never delays an acknowledgement.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import clickhouse_connect
+import pyarrow as pa
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from assay.errors import StoreError, StoreUnavailable
+from assay.store.lock import StoreLock
+from assay.store.migrate import migrate
+
+READ_CONNECTIONS = 4
+_SETTINGS = {
+    # A span is re-sent with the same start, so duplicates never cross a day's partition.
+    "do_not_merge_across_partitions_select_final": 1,
+    # One OTLP batch may hold spans of any number of days.
+    "max_partitions_per_insert_block": 0,
+    # A slow query must not keep a connection for ever.
+    "max_execution_time": 60,
+}
+
+Row = dict[str, Any]
+
+
+class Store:
+    """An open store. Thread-safe. Raises StoreError for what is wrong, StoreUnavailable for what may pass."""
+
+    def __init__(self, dsn: str, lock: StoreLock | None = None) -> None:
+        self._dsn = dsn
+        self._lock = lock
+        self._closed = False
+        self._insert_lock = threading.Lock()
+        self._inserter = self._connection()
+        self._readers: queue.LifoQueue[Client | None] = queue.LifoQueue()
+        for _ in range(READ_CONNECTIONS):
+            self._readers.put(None)
+
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
+        """The rows of a SELECT, as dictionaries. Values go in as `{name:Type}` parameters only."""
+        with self._reader() as client:
+            result = client.query(sql, parameters=dict(parameters or {}))
+            return list(result.named_results())
+
+    def stream(self, sql: str, parameters: Mapping[str, Any], format: str) -> Iterator[bytes]:
+        """The result in a ClickHouse output format (CSV, JSONEachRow), chunk by chunk as the engine makes it."""
+        with self._reader() as client, client.raw_stream(sql, dict(parameters), fmt=format) as chunks:
+            while chunk := chunks.read(1 << 16):
+                yield chunk
+
+    def stream_blocks(self, sql: str, parameters: Mapping[str, Any]) -> Iterator[Row]:
+        """The result as {column: values} blocks, one at a time as the engine makes them."""
+        with self._reader() as client, client.query_column_block_stream(sql, dict(parameters)) as blocks:
+            names: Sequence[str] = blocks.source.column_names
+            for block in blocks:
+                yield dict(zip(names, block, strict=True))
+
+    def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """Run a statement that returns no rows."""
+        with self._reader() as client:
+            client.command(sql, parameters=dict(parameters or {}))
+
+    def insert(self, table: str, rows: pa.Table) -> None:
+        """Write rows; when this returns they are on disk. Raises StoreUnavailable and writes nothing else."""
+        with self._insert_lock:
+            if self._closed:
+                raise StoreUnavailable("the store is closed: assay is stopping")
+            try:
+                self._inserter.insert_arrow(table, rows)
+            except (ClickHouseError, OSError) as error:
+                raise StoreUnavailable(f"cannot write to {table}: {_first_line(error)}") from error
+
+    def close(self) -> None:
+        """Close every connection and give up the lock; safe to call twice."""
+        with self._insert_lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._inserter.close()
+        for _ in range(READ_CONNECTIONS):
+            if client := self._readers.get():
+                client.close()
+        if self._lock:
+            self._lock.release()
+
+    @contextmanager
+    def _reader(self) -> Iterator[Client]:
+        if self._closed:
+            raise StoreUnavailable("the store is closed: assay is stopping")
+        client = self._readers.get()
+        try:
+            client = client or self._connection()
+            yield client
+        except ClickHouseError as error:
+            raise StoreError(f"the store cannot answer: {_first_line(error)}") from error
+        finally:
+            self._readers.put(client)
+
+    def _connection(self) -> Client:
+        # Sessions are a server's affair: without one, a server runs this process's queries side by side.
+        sessions = {} if self._lock else {"autogenerate_session_id": False}
+        return clickhouse_connect.get_client(dsn=self._dsn, settings=_SETTINGS, tz_mode="aware", **sessions)
+
+
+def open_store(url: str, *, answers_at: str = "") -> Store:
+    """Open the store at `url` and bring its tables up to date.
+
+    `url` is chdb:///./relative/dir, chdb:////absolute/dir, a bare directory, or
+    clickhouse[s]://user:password@host:port/database. `answers_at` is told to whoever finds the store taken.
+    Raises StoreError when it is held by another process, unreadable, or written by a newer Assay.
+    """
+    directory = embedded_directory(url)
+    lock = None
+    try:
+        if directory is None:
+            store = Store(url)
+        else:
+            directory.mkdir(parents=True, exist_ok=True)
+            lock = StoreLock(directory, answers_at)
+            store = Store(f"chdb:///{directory.resolve()}", lock)
+    except (ClickHouseError, OSError) as error:
+        if lock:
+            lock.release()
+        raise StoreError(f"cannot open {url}: {_first_line(error)}") from error
+    try:
+        migrate(store, exclusive=lock is not None)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def embedded_directory(url: str) -> Path | None:
+    """The directory of an embedded store, or None where `url` names a server. Raises StoreError."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return Path(url)
+    if scheme == "chdb":
+        path = rest.removeprefix("/") if rest.startswith(("/./", "/../")) else rest
+        if path.strip("/"):
+            return Path(path)
+    elif scheme in ("clickhouse", "clickhouses", "http", "https"):
+        return None
+    raise StoreError(
+        f"cannot open {url!r}: a store is chdb:///./directory (embedded) or clickhouse://user:password@host/database"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:500]

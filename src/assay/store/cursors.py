@@ -1,0 +1,30 @@
+"""Where each follower has got to, kept in the store so that a restart goes on from there."""
+
+from __future__ import annotations
+
+import time
+
+from assay.store.connect import Store
+
+Cursor = tuple[int, str]
+"""(ingested_at in Unix microseconds, span_id): everything up to and including it is done."""
+
+START: Cursor = (0, "")
+
+
+def read_cursor(store: Store, follower: str) -> Cursor:
+    """The follower's position, START if it never ran."""
+    rows = store.query(
+        "SELECT toUnixTimestamp64Micro(ingested_at) AS at, span_id FROM cursors FINAL WHERE follower = {name:String}",
+        {"name": follower},
+    )
+    return (int(rows[0]["at"]), str(rows[0]["span_id"])) if rows else START
+
+
+def write_cursor(store: Store, follower: str, cursor: Cursor) -> None:
+    """Remember the follower's position."""
+    store.command(
+        "INSERT INTO cursors (follower, ingested_at, span_id, version)"
+        " SELECT {name:String}, fromUnixTimestamp64Micro({at:Int64}), {span_id:String}, {version:UInt64}",
+        {"name": follower, "at": cursor[0], "span_id": cursor[1], "version": time.time_ns()},
+    )

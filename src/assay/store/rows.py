@@ -1,0 +1,70 @@
+"""Records to Arrow: a list of Spans or Scores becomes a table whose columns are the record's fields."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, get_origin, get_type_hints
+
+import msgspec
+import pyarrow as pa
+
+from assay.records import UnixMicros
+
+_ARROW_TYPES: dict[Any, pa.DataType] = {
+    str: pa.string(),
+    bool: pa.bool_(),
+    float: pa.float64(),
+    UnixMicros: pa.timestamp("us", "UTC"),
+    bool | None: pa.bool_(),
+    int | None: pa.int64(),
+    float | None: pa.float64(),
+    dict[str, str]: pa.map_(pa.string(), pa.string()),
+}
+
+
+def arrow_schema(record: type[msgspec.Struct]) -> pa.Schema:
+    """The Arrow schema of a record type: field for field, in order."""
+    hints = get_type_hints(record, include_extras=True)
+    return pa.schema([(name, _arrow_type(hints[name])) for name in record.__struct_fields__])
+
+
+def arrow_table(rows: Sequence[msgspec.Struct], schema: pa.Schema) -> pa.Table:
+    """Rows as columns. Text that is no valid Unicode (lone surrogates) is stored with U+FFFD in its place."""
+    return pa.Table.from_arrays([_column(rows, field) for field in schema], schema=schema)
+
+
+def stamped(rows: pa.Table, at: int) -> pa.Table:
+    """Rows with the time of their commit, which is also their version: a later row replaces an earlier."""
+    count = rows.num_rows
+    moment = pa.repeat(pa.scalar(at, pa.timestamp("us", "UTC")), count)
+    return rows.append_column("ingested_at", moment).append_column("version", pa.repeat(pa.scalar(at, pa.uint64()), count))
+
+
+def _arrow_type(hint: Any) -> pa.DataType:
+    return pa.string() if get_origin(hint) is Literal else _ARROW_TYPES[hint]
+
+
+def _column(rows: Sequence[msgspec.Struct], field: pa.Field) -> pa.Array:
+    values = [getattr(row, field.name) for row in rows]
+    build = _map_array if pa.types.is_map(field.type) else pa.array
+    try:
+        return build(values, field.type)
+    except UnicodeEncodeError:
+        return build([_valid_unicode(value) for value in values], field.type)
+
+
+def _map_array(values: Sequence[dict[str, str]], type: pa.DataType) -> pa.Array:
+    offsets, keys, items = [0], list[str](), list[str]()
+    for value in values:
+        keys += value
+        items += value.values()
+        offsets.append(len(keys))
+    return pa.MapArray.from_arrays(offsets, pa.array(keys, pa.string()), pa.array(items, pa.string()), type)
+
+
+def _valid_unicode(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_valid_unicode(k): _valid_unicode(v) for k, v in value.items()}
+    return value

@@ -1,0 +1,59 @@
+"""Reads of the `spans` table that more than one part needs: calls as the API tells them, and what is new."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from assay.store.connect import Row, Store
+
+CALL_COLUMNS = """
+    span_id, trace_id, parent_span_id, started_at, project, environment, service, session_id, user_id, kind, name,
+    operation, provider, if(response_model != '', response_model, request_model) AS model, request_model, response_id,
+    system, prompt, response, messages_in, messages_out, tool_definitions, tool_calls, documents,
+    input_tokens, output_tokens,
+    if(input_tokens IS NULL AND output_tokens IS NULL, NULL, ifNull(input_tokens, 0) + ifNull(output_tokens, 0))
+        AS total_tokens,
+    cache_read_tokens, cache_write_tokens, reasoning_tokens, tokens_estimated, input_cost_usd, output_cost_usd,
+    cost_usd, latency_ms, time_to_first_token_ms, stream, temperature, top_p, max_tokens, status, error_type,
+    error_message, finish_reason, counted, attributes"""
+"""A call as the API and the exports tell it."""
+
+
+def spans_with_ids(store: Store, span_ids: Iterable[str]) -> list[Row]:
+    """The spans with these ids, in no order."""
+    return store.query(
+        f"SELECT {CALL_COLUMNS} FROM spans FINAL WHERE span_id IN {{ids:Array(String)}}",  # noqa: S608
+        {"ids": list(span_ids)},
+    )
+
+
+def span_id_of_response(store: Store, response_id: str) -> str | None:
+    """The span of the call that a provider answered with this response id, or None."""
+    rows = store.query(
+        "SELECT span_id FROM spans FINAL WHERE response_id = {id:String} ORDER BY counted DESC, started_at LIMIT 1",
+        {"id": response_id},
+    )
+    return str(rows[0]["span_id"]) if rows else None
+
+
+def calls_after(store: Store, cursor: tuple[int, str], until: int, limit: int) -> list[dict[str, Any]]:
+    """Counted calls of kind llm ingested after a cursor (Unix microseconds, span id), oldest first.
+
+    Reads up to and including `until`, the newest commit that is known to be whole.
+    """
+    return store.query(
+        """
+        SELECT span_id, project, session_id, started_at, toUnixTimestamp64Micro(ingested_at) AS ingested,
+            if(response_model != '', response_model, request_model) AS model,
+            system, prompt, response, messages_in, documents, finish_reason, status
+        FROM spans FINAL
+        WHERE kind = 'llm' AND counted
+            AND ingested_at >= fromUnixTimestamp64Micro({after:Int64})
+            AND ingested_at <= fromUnixTimestamp64Micro({until:Int64})
+            AND (ingested_at, span_id) > (fromUnixTimestamp64Micro({after:Int64}), {span_id:String})
+        ORDER BY ingested_at, span_id
+        LIMIT {limit:UInt32}
+        """,
+        {"after": cursor[0], "span_id": cursor[1], "until": until, "limit": limit},
+    )
