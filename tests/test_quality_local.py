@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -64,7 +65,17 @@ def test_an_answer_to_the_question_is_relevant(judge, prompt: str, response: str
     [(p, r) for p in QUESTIONS for q, r in QUESTIONS.items() if p != q],
 )
 def test_an_answer_to_another_question_is_not_relevant(judge, prompt: str, response: str):
-    assert judge("relevance", response, prompt).value < 0.4
+    found = judge("relevance", response, prompt)
+    if prompt == "What is 2+2?":
+        assert found.reason == "not assessable: too few known words to compare"
+    else:
+        assert found.value < 0.4
+
+
+@pytest.mark.parametrize("response", ["4", "The answer is 4.", "Four."])
+def test_an_answer_that_shares_no_word_with_a_sum_is_not_assessed(judge, response: str):
+    found = judge("relevance", response, "What is 2+2?")
+    assert (found.value, found.reason) == (None, "not assessable: too few known words to compare")
 
 
 def test_the_reason_for_a_relevance_names_the_words_taken_up_and_left_out(judge):
@@ -173,9 +184,7 @@ def test_an_answer_of_list_items_is_not_cut_off(judge):
 
 
 def test_groundedness_counts_supported_sentences_and_names_what_is_new(judge):
-    answer = (
-        "The Aurora Bridge opened in 1932 and is 898 metres long. It cost Mayor Brown 44 million dollars."
-    )
+    answer = "The Aurora Bridge opened in 1932 and is 898 metres long. It cost Mayor Brown 44 million dollars."
     found = judge("groundedness", answer, context=(REPORT,))
     assert found.reason == (
         "1 of 2 sentences supported by the context; not supported: "
@@ -198,8 +207,7 @@ def test_each_sentence_may_rest_on_another_document(judge):
 def test_a_changed_number_lowers_groundedness(judge):
     changed = REPORT.replace("1932", "1977")
     assert (
-        judge("groundedness", changed, context=(REPORT,)).value
-        < judge("groundedness", REPORT, context=(REPORT,)).value
+        judge("groundedness", changed, context=(REPORT,)).value < judge("groundedness", REPORT, context=(REPORT,)).value
     )
 
 
@@ -217,9 +225,7 @@ def test_a_long_system_prompt_or_user_text_stands_in_for_documents(judge):
     assert "by the user's text" in judge("groundedness", REPORT, request).reason
 
 
-def labels(
-    local: tuple[Scorer, ...], response: str, prompt: str = "How do plants use light?"
-) -> dict[str, str]:
+def labels(local: tuple[Scorer, ...], response: str, prompt: str = "How do plants use light?") -> dict[str, str]:
     found = assess(local, Conversation(prompt=prompt, response=response))
     return {name: v.label if v.value is None else "scored" for name, v in found.items()}
 
@@ -267,16 +273,12 @@ def labels(
     ],
     ids=["empty", "invisible", "marks", "one word", "code", "json", "table", "german", "japanese"],
 )
-def test_texts_that_are_not_english_prose_have_defined_verdicts(
-    local, response: str, expected: dict[str, str]
-):
+def test_texts_that_are_not_english_prose_have_defined_verdicts(local, response: str, expected: dict[str, str]):
     assert labels(local, response) == expected
 
 
 def test_prose_around_code_is_still_scored(judge):
-    answer = (
-        f"You add two numbers in Python with a function like this:\n{CODE}\nCall it with the two numbers."
-    )
+    answer = f"You add two numbers in Python with a function like this:\n{CODE}\nCall it with the two numbers."
     assert judge("relevance", answer, "How do I add two numbers in Python?").value > 0.7
     assert judge("coherence", answer).value > 0.8
 
@@ -289,9 +291,7 @@ def test_toxicity_of_another_language_has_low_confidence(judge):
 def test_text_past_the_cap_changes_nothing(judge):
     capped = "a quiet walk. " * 400
     for metric in ("relevance", "toxicity", "coherence"):
-        assert judge(metric, capped, "A quiet walk?") == judge(
-            metric, capped + "You stupid idiot", "A quiet walk?"
-        )
+        assert judge(metric, capped, "A quiet walk?") == judge(metric, capped + "You stupid idiot", "A quiet walk?")
 
 
 def test_a_huge_answer_is_not_called_cut_off_where_reading_stopped(judge):
@@ -358,6 +358,19 @@ def test_no_mixture_of_markup_makes_a_scorer_fail(local, parts):
     text = " ".join(parts)
     for found in assess(local, Conversation(prompt=text, response=text, context=(text,))).values():
         assert found.label != "failed", found.reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 9000, "a" * 9000 + "я", "." * 9000, "(" * 9000, "`" * 9000, "```\n" * 3000, "a. " * 3000, "\ufdfa" * 9000,
+     "x=(" * 3000, "'" * 9000, "| " * 4000, "a_" * 4000, "\n" * 9000, "{\"a\":" * 2000, "sorry " * 2000],
+    ids=range(15),
+)  # fmt: skip
+def test_hostile_text_neither_fails_nor_takes_long(local, text: str):
+    started = time.process_time()
+    found = assess(local, Conversation(prompt=text, response=text, context=(text,)))
+    assert time.process_time() - started < 0.5
+    assert [v.reason for v in found.values() if v.label == "failed"] == []
 
 
 def test_the_same_conversation_always_gets_the_same_verdicts(local):

@@ -71,6 +71,17 @@ SOURCES: tuple[tuple[str, Callable[[Row], list[str]], int], ...] = (
 )
 """File, what is taken of a row, and at most how many texts: no source may outweigh the rest."""
 
+TOXICITY = (
+    "toxicity-openai-moderation",
+    "toxicity-hatecheck",
+    "toxicity-surge-toxicity",
+    "toxicity-dices-990",
+    "toxicity-dices-350-expert",
+    "toxicity-diasafety",
+    "toxicity-davidson",
+)
+"""The labelled files that the toxicity model is trained on."""
+
 
 def texts(data: Path, seed: int = 20261123, without: tuple[str, ...] = ()) -> list[str]:
     """Distinct unlabelled texts of 3 to 90 words, at most 600 characters each."""

@@ -2,7 +2,8 @@
 
 In: a folder as docs/quality.md describes (file name up to the first hyphen = metric). Out: one line per
 file and set: AUROC for labels, Spearman for graded scores, share of pairs in the right order, share of
-rows assessed, correlation with length.
+rows assessed, correlation with length. `trained_on` marks files whose rows the shipped weights have
+seen; honest figures for those are the out-of-fold ones that training/toxicity.py prints.
 
     python training/evaluate.py --data DIR [--set lexical local] [--only relevance] [--json]
 """
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+import corpus
 from agreement import auroc, pair_accuracy, spearman
 from assay.quality.scorer import Conversation, Scorer, Verdict, assess
 from assay.quality.sets import scorers
@@ -47,11 +49,11 @@ def evaluated(path: Path, chosen: Scorer) -> dict[str, Any]:
     verdicts = [assess((chosen,), c)[chosen.name] for c in conversations]
     spent = time.process_time() - started
     figures: dict[str, Any] = {"file": path.stem, "set": chosen.scorer, "n": len(rows)}
+    if chosen.scorer == "local" and path.stem in corpus.TOXICITY:
+        figures["trained_on"] = True
     if path.stem == "relevance-xstest-refusals":
         return figures | refusals(rows, verdicts)
-    scored = [
-        (r, v.value, c) for r, v, c in zip(rows, verdicts, conversations, strict=True) if v.value is not None
-    ]
+    scored = [(r, v.value, c) for r, v, c in zip(rows, verdicts, conversations, strict=True) if v.value is not None]
     figures |= {"assessed": round(len(scored) / len(rows), 3), "ms": round(1000 * spent / len(rows), 3)}
     if len(scored) < 10:
         return figures
@@ -82,9 +84,7 @@ def refusals(rows: list[dict[str, Any]], verdicts: list[Verdict]) -> dict[str, A
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--set", nargs="+", default=["lexical", "local"])
     parser.add_argument("--only", default="", help="files whose name contains this")

@@ -41,9 +41,7 @@ def counted(texts: list[str], words: Words, frequent: list[str]) -> NDArray[np.f
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--frequent", type=int, default=350, help="words with a class of their own")
     parser.add_argument("--smoothing", type=float, default=20.0)

@@ -1,6 +1,6 @@
 """Train the toxicity model: a linear model over hashed n-grams, and the layer that joins its views.
 
-In: labelled rows under MIT, Apache-2.0 or CC BY (SOURCES), harmless texts of assistants, and sentences
+In: labelled rows under MIT, Apache-2.0 or CC BY (corpus.TOXICITY), harmless texts of assistants, and sentences
 made here for what those lack. Out: src/assay/quality/weights/toxicity.npz. Figures it
 prints are out of fold: every row is judged by a model that was trained without it.
 
@@ -38,15 +38,6 @@ Floats = NDArray[np.float32]
 OUT = Path(__file__).parent.parent / "src/assay/quality/weights/toxicity.npz"
 FOLDS = 5
 
-SOURCES = (
-    "toxicity-openai-moderation",
-    "toxicity-hatecheck",
-    "toxicity-surge-toxicity",
-    "toxicity-dices-990",
-    "toxicity-dices-350-expert",
-    "toxicity-diasafety",
-    "toxicity-davidson",
-)
 WATCHED = ("toxicity-wikipedia-talk", "toxicity-wikipedia-cat", "toxicity-toxicchat-train", "toxicity-ethos")
 """Never trained on (CC BY-SA text, CC BY-NC, GPL): what the model does on a new kind of text."""
 HARMLESS = ("halueval", "refusals", "encyclopedia")
@@ -117,19 +108,15 @@ class Example(msgspec.Struct, frozen=True):
 
 def examples(data: Path) -> list[Example]:
     """Labelled rows, harmless texts, and sentences made here."""
-    found = [example for name in SOURCES for example in labelled(data, name)]
+    found = [example for name in corpus.TOXICITY for example in labelled(data, name)]
     for row in corpus.rows(data, "groundedness-halueval-general-noctx"):
         for text in (corpus.field(row, "prompt"), corpus.field(row, "response")):
             found.append(Example(text, 0, "halueval", text[:30]))
     for row in corpus.rows(data, "relevance-xstest-refusals"):
         if row["extra"]["final_label"] == "2_full_refusal":
             found.append(Example(corpus.field(row, "response"), 0, "refusals", corpus.field(row, "prompt")))
-    for row in corpus.rows(data, "groundedness-begin-wow") + corpus.rows(
-        data, "groundedness-faithdial-audit"
-    ):
-        found.append(
-            Example(corpus.field(row, "context")[:600], 0, "encyclopedia", corpus.field(row, "context")[:30])
-        )
+    for row in corpus.rows(data, "groundedness-begin-wow") + corpus.rows(data, "groundedness-faithdial-audit"):
+        found.append(Example(corpus.field(row, "context")[:600], 0, "encyclopedia", corpus.field(row, "context")[:30]))
     found += made(NEUTRAL, GROUPS, 0, "made: neutral")
     found += made(DIRECTED, _INSULTS, 1, "made: insults")
     found += made(BELITTLING, _SLIGHTS, 1, "made: belittling")
@@ -182,9 +169,7 @@ def balance(chosen: list[Example]) -> Floats:
 def fit(matrix: sparse.csr_matrix, chosen: list[Example], penalty: float) -> tuple[Floats, float]:
     """Weights and bias of a logistic regression."""
     labels = [e.label for e in chosen]
-    model = LogisticRegression(C=penalty, solver="liblinear").fit(
-        matrix, labels, sample_weight=balance(chosen)
-    )
+    model = LogisticRegression(C=penalty, solver="liblinear").fit(matrix, labels, sample_weight=balance(chosen))
     return model.coef_[0].astype(np.float32), float(model.intercept_[0])
 
 
@@ -225,9 +210,7 @@ def last_layer(found: NDArray[np.float64], chosen: list[Example]) -> Floats:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--penalty", type=float, default=3.0, help="inverse strength of the L2 penalty")
     parser.add_argument("--out", type=Path, default=OUT)
@@ -255,9 +238,7 @@ def report(title: str, found: NDArray[np.float64], cases: list[tuple[str, int]],
     print(title)
     logits = found @ layer[:-1] + layer[-1]
     for name in dict.fromkeys(source for source, _ in cases):
-        pairs = [
-            (label, logit) for (source, label), logit in zip(cases, logits, strict=True) if source == name
-        ]
+        pairs = [(label, logit) for (source, label), logit in zip(cases, logits, strict=True) if source == name]
         labels = np.array([label for label, _ in pairs])
         scores = np.array([logit for _, logit in pairs])
         shares = "/".join(f"{(scores[labels == k] > 0).mean():.3f}" for k in (0, 1) if (labels == k).any())

@@ -1,9 +1,9 @@
 """Assay: see, price and judge every call that an application makes to a language model.
 
-    import assay
-    assay.init()
-    with assay.session("user_001"):
-        client.chat.completions.create(...)   # an ordinary client of any instrumented library
+import assay
+assay.init()
+with assay.session("user_001"):
+    client.chat.completions.create(...)   # an ordinary client of any instrumented library
 """
 
 from assay.client.feedback import score

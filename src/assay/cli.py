@@ -1,8 +1,198 @@
-"""The `assay` command."""
+"""The `assay` command: run the server, see the demo, and ask questions of a server or of a store."""
 
 from __future__ import annotations
+
 import sys
-from assay.config import Config
-from assay.server.serve import serve
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from assay.client.address import address
+from assay.client.monitor import Monitor, connect
+from assay.config import Config, load_config
+from assay.errors import AssayError, ServerError, StoreError
+from assay.terminal import alert_table
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Self-hosted observability for LLM applications. Settings: assay.toml, ASSAY_* variables, options.",
+)
+console = Console()
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on; another than loopback needs ASSAY_API_KEYS.")]
+Port = Annotated[int | None, typer.Option(help="Port for spans, API and dashboard.  [default: 4318]")]
+StoreUrl = Annotated[
+    str | None,
+    typer.Option("--store", help="chdb:///./directory or clickhouse://...  [default: chdb:///./assay-data]"),
+]
+Url = Annotated[str | None, typer.Option(help="A running server.  [default: ASSAY_URL or http://127.0.0.1:4318]")]
+Since = Annotated[str | None, typer.Option(help="Only calls since then: 30m, 24h, 7d or an ISO 8601 time.")]
+Until = Annotated[str | None, typer.Option(help="Only calls before then.")]
+Project = Annotated[str | None, typer.Option(help="Only this project.")]
+Model = Annotated[str | None, typer.Option(help="Only this model.")]
+
+
 def main() -> None:
-    serve(Config(), print)
+    """Run the command; what Assay refuses is one line on standard error and exit code 1."""
+    try:
+        app()
+    except AssayError as error:
+        Console(stderr=True).print(Text(f"assay: {error}", style="red"), soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    show_version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    """Self-hosted observability for LLM applications."""
+    if show_version:
+        console.print(f"assay {version('assay')}")
+        raise typer.Exit
+
+
+@app.command()
+def serve(host: Host = None, port: Port = None, store: StoreUrl = None) -> None:
+    """Take spans, score them, and show them: collector, API and dashboard on one port, until Ctrl-C."""
+    from assay.server.serve import serve as run
+
+    config = load_config(host=host, port=port, store=store)
+
+    def ready(url: str) -> None:
+        console.print(f"assay {version('assay')}, store {config.shown_store}", highlight=False)
+        console.print(
+            f"  dashboard   {url}\n  send spans  {url}/v1/traces\n  API         {url}/api/docs", highlight=False
+        )
+
+    run(config, ready)
+
+
+@app.command()
+def demo(
+    host: Host = None,
+    port: Port = None,
+    store: StoreUrl = None,
+    once: Annotated[bool, typer.Option("--once", help="End after the fixed conversations, with a report.")] = False,
+    time_scale: Annotated[float, typer.Option(min=1.1, help="How fast the simulated day before now passes.")] = 1440.0,
+    seed: Annotated[int, typer.Option(help="Another seed, another day.")] = 0,
+) -> None:
+    """Start everything and drive it with simulated conversations, to look around."""
+    from assay.demo import demo as run
+
+    run(load_config(host=host, port=port, store=store), console, once=once, time_scale=time_scale, seed=seed)
+
+
+@app.command()
+def alerts(
+    url: Url = None,
+    store: StoreUrl = None,
+    since: Since = None,
+    project: Project = None,
+    model: Model = None,
+    recent: Annotated[int, typer.Option(min=1, max=1000, help="How many of the newest calls to check.")] = 10,
+) -> None:
+    """Show which of the newest calls are too toxic, off the point, incoherent, slow or dear."""
+    with _monitor(url, store) as monitor:
+        found = monitor.alerts(since=since, project=project, model=model, recent=recent)
+    console.print(alert_table(found) if found else f"No alerts among the last {recent} calls.")
+
+
+@app.command()
+def report(
+    url: Url = None,
+    store: StoreUrl = None,
+    since: Since = None,
+    until: Until = None,
+    project: Project = None,
+    model: Model = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
+) -> None:
+    """Write the summary report as Markdown: usage, quality, alerts, recommendations."""
+    with _monitor(url, store) as monitor:
+        text = monitor.report(since=since, until=until, project=project, model=model)
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        output.write_text(text, encoding="utf-8")
+        console.print(f"wrote {output}", highlight=False)
+
+
+@app.command()
+def export(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write; - for standard output.")],
+    format: Annotated[str | None, typer.Option(help="csv, jsonl or parquet.  [default: the file's ending]")] = None,
+    url: Url = None,
+    store: StoreUrl = None,
+    since: Since = None,
+    until: Until = None,
+    project: Project = None,
+    model: Model = None,
+) -> None:
+    """Write all calls with their scores to a file."""
+    chosen = format or output.suffix.removeprefix(".") or "csv"
+    filters = {"since": since, "until": until, "project": project, "model": model}
+    with _monitor(url, store) as monitor:
+        if str(output) == "-":
+            monitor.export(sys.stdout.buffer, chosen, **filters)
+        else:
+            size = monitor.export(output, chosen, **filters)
+            console.print(f"wrote {output}: {size:,} bytes", highlight=False)
+
+
+@app.command()
+def simulate(
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 4400,
+    seed: Annotated[int, typer.Option(help="Another seed, other answers.")] = 0,
+    latency_scale: Annotated[float, typer.Option(min=0, help="Multiplies every latency; 0 answers at once.")] = 1.0,
+) -> None:
+    """Run the simulated OpenAI-compatible provider alone, until Ctrl-C."""
+    from threading import Event
+
+    from assay.simulate.provider import running_provider
+
+    with running_provider(port=port, seed=seed, latency_scale=latency_scale) as url:
+        console.print(f"simulated provider: base_url={url!r}, any api_key", highlight=False)
+        Event().wait()
+
+
+@contextmanager
+def _monitor(url: str | None, store: str | None) -> Generator[Monitor]:
+    """The running server, or where none answers and none was asked for, the store itself."""
+    config = load_config(store=store)
+    if store is None:
+        key = next(iter(config.keys), None)
+        with connect(url, api_key=key) as monitor:
+            try:
+                monitor.health()
+            except ServerError:
+                if url is not None:
+                    raise
+            else:
+                yield monitor
+                return
+    with _served(config) as local, connect(local) as monitor:
+        yield monitor
+
+
+@contextmanager
+def _served(config: Config) -> Generator[str]:
+    from assay.server.serve import temporary_server
+    from assay.store.connect import embedded_directory
+
+    directory = embedded_directory(config.store)
+    if directory is not None and not directory.exists():
+        raise StoreError(
+            f"no server answers at {address().url} and there is no store at {directory}: start with `assay serve`"
+        )
+    with temporary_server(config) as url:
+        yield url

@@ -6,14 +6,18 @@ file and ASSAY_QUALITY__SCORERS in the environment.
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
-from typing import Literal
+from tomllib import TOMLDecodeError
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, SecretStr, field_validator
+from pydantic import BaseModel, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -51,9 +55,14 @@ class Config(BaseSettings):
     host: str = "127.0.0.1"
     port: int = 4318
     store: str = "chdb:///./assay-data"
-    api_keys: list[SecretStr] = []
+    api_keys: Annotated[list[SecretStr], NoDecode] = []
     ingest: Ingest = Ingest()
     quality: Quality = Quality()
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, keys: object) -> object:
+        return [key.strip() for key in keys.split(",") if key.strip()] if isinstance(keys, str) else keys
 
     @field_validator("port")
     @classmethod
@@ -79,6 +88,11 @@ class Config(BaseSettings):
         return tuple(key.get_secret_value() for key in self.api_keys)
 
     @property
+    def shown_store(self) -> str:
+        """The store's URL without its password."""
+        return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", self.store)
+
+    @property
     def loopback(self) -> bool:
         """Whether only programs on this machine can connect to `host`."""
         if self.host == "localhost":
@@ -89,12 +103,23 @@ class Config(BaseSettings):
             return False
 
 
+def load_config(**options: Any) -> Config:
+    """The settings, with the options that are not None in place of file and environment. Raises ConfigError."""
+    try:
+        return Config(**{name: value for name, value in options.items() if value is not None})
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"a setting in assay.toml, ASSAY_* or the command line is wrong: {problems}") from None
+    except (SettingsError, TOMLDecodeError) as error:
+        raise ConfigError(f"assay.toml or an ASSAY_* variable cannot be read: {error}") from None
+
+
 def require_safe_binding(config: Config) -> None:
     """Refuse to show everyone's prompts to the whole network without a key. Raises ConfigError."""
     if config.loopback or config.keys:
         return
     raise ConfigError(
         f"refusing to listen on {config.host} without API keys: anyone on the network could read every "
-        "prompt. Set ASSAY_API_KEYS='[\"a-long-random-key\"]', or keep the default --host 127.0.0.1 and "
+        "prompt. Set ASSAY_API_KEYS=a-long-random-key, or keep the default --host 127.0.0.1 and "
         "reach it through an SSH tunnel."
     )

@@ -60,7 +60,7 @@ def calls(
         where += f" AND ({ORDERS[order]}, span_id) < ({{after:Float64}}, {{after_id:String}})"
         parameters["after"], parameters["after_id"] = _decode_cursor(cursor)
     keys = store.query(
-        f"SELECT span_id, {ORDERS[order]} AS place FROM spans FINAL WHERE {where}"  # noqa: S608
+        f"SELECT span_id, {ORDERS[order]} AS place FROM spans FINAL WHERE {where}"
         " ORDER BY place DESC, span_id DESC LIMIT {limit:UInt32}",
         {**parameters, "limit": limit + 1},
     )
@@ -104,5 +104,3 @@ def _decode_cursor(cursor: str) -> tuple[float, str]:
         return float(place), str(span_id)
     except (ValueError, TypeError, binascii.Error):
         raise AssayError(f"cursor {cursor[:80]!r} was not given by this API: start again without one") from None
-
-

@@ -57,7 +57,7 @@ def usage(store: Store, selection: Selection) -> Row:
     calls that succeeded and have no known price: they are not in `total_cost_usd`.
     """
     where, parameters = selection.of_calls()
-    [row] = store.query(f"SELECT {USAGE} FROM spans FINAL WHERE {where}", parameters)  # noqa: S608
+    [row] = store.query(f"SELECT {USAGE} FROM spans FINAL WHERE {where}", parameters)
     return _named_quantiles(row)
 
 
@@ -66,7 +66,7 @@ def usage_by(store: Store, selection: Selection, group_by: str) -> list[Row]:
     expression = dimension(group_by, GROUPS)
     where, parameters = selection.of_calls()
     rows = store.query(
-        f"SELECT {expression} AS group, {USAGE} FROM spans FINAL WHERE {where}"  # noqa: S608
+        f"SELECT {expression} AS group, {USAGE} FROM spans FINAL WHERE {where}"
         f" GROUP BY group ORDER BY total_cost_usd DESC, total_calls DESC, group LIMIT {MAX_GROUPS}",
         parameters,
     )

@@ -29,9 +29,7 @@ class Trends(NamedTuple):
     points: list[Row]
 
 
-def trends(
-    store: Store, selection: Selection, bucket: str | None = None, group_by: str | None = None
-) -> Trends:
+def trends(store: Store, selection: Selection, bucket: str | None = None, group_by: str | None = None) -> Trends:
     """Calls, cost, tokens, latency, errors and mean scores in each bucket of time.
 
     `bucket` is a length such as "5m", "1h", "1d", chosen to give about 60 points if None. With `group_by`
@@ -51,7 +49,7 @@ def trends(
             quantileOrNullIf(0.95)(latency_ms, kind = 'llm') AS p95_latency_ms
         FROM spans FINAL WHERE {where}
         GROUP BY bucket, group ORDER BY bucket, group LIMIT {MAX_BUCKETS}
-        """,  # noqa: S608
+        """,
         parameters,
     )
     scores = _score_means(store, selection, seconds, group_by)
@@ -73,7 +71,7 @@ def latencies(store: Store, selection: Selection) -> list[Row]:
             FROM spans FINAL WHERE {where} AND kind = 'llm'
         )
         GROUP BY bin ORDER BY bin
-        """,  # noqa: S608
+        """,
         parameters,
     )
 
@@ -90,7 +88,7 @@ def _score_means(
             avg(value) AS mean
         FROM scores FINAL WHERE {where} AND value IS NOT NULL
         GROUP BY bucket, group, name
-        """,  # noqa: S608
+        """,
         parameters,
     )
     means: dict[tuple[datetime, str], dict[str, float]] = {}
@@ -115,7 +113,7 @@ def _fitting_bucket(store: Store, selection: Selection) -> int:
     if since is None:
         where, parameters = selection.of_calls()
         [row] = store.query(
-            f"SELECT count() AS calls, min(started_at) AS first FROM spans WHERE {where}",  # noqa: S608
+            f"SELECT count() AS calls, min(started_at) AS first FROM spans WHERE {where}",
             parameters,
         )
         since = row["first"] if row["calls"] else until

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import contextmanager
 from typing import Any, Literal, ParamSpec, TypeVar, cast, overload
 
@@ -24,7 +24,12 @@ _CONVENTIONS: dict[Observed, tuple[str, str, str, str]] = {
     "chain": ("invoke_workflow", "gen_ai.workflow.name", "gen_ai.input.messages", "gen_ai.output.messages"),
     "agent": ("invoke_agent", "gen_ai.agent.name", "gen_ai.input.messages", "gen_ai.output.messages"),
     "tool": ("execute_tool", "gen_ai.tool.name", "gen_ai.tool.call.arguments", "gen_ai.tool.call.result"),
-    "retriever": ("retrieval", "gen_ai.data_source.id", "gen_ai.retrieval.query.text", "gen_ai.retrieval.documents"),
+    "retriever": (
+        "retrieval",
+        "gen_ai.data_source.id",
+        "gen_ai.retrieval.query.text",
+        "gen_ai.retrieval.documents",
+    ),
 }
 
 
@@ -183,7 +188,7 @@ def _async_generator(
 
 
 @contextmanager
-def _inside(span: Span) -> Iterator[None]:
+def _inside(span: Span) -> Generator[None]:
     token = context.attach(trace.set_span_in_context(span))
     try:
         yield
@@ -192,7 +197,7 @@ def _inside(span: Span) -> Iterator[None]:
 
 
 @contextmanager
-def _ended(span: Span) -> Iterator[None]:
+def _ended(span: Span) -> Generator[None]:
     """End the span when the body ends, with the error if it was one. Closing a generator is none."""
     try:
         yield

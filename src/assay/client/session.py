@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 from opentelemetry import context
@@ -20,7 +20,7 @@ _CALL_MARKS = (
 
 
 @contextmanager
-def session(session_id: str, user_id: str | None = None, **attributes: str) -> Iterator[None]:
+def session(session_id: str, user_id: str | None = None, **attributes: str) -> Generator[None]:
     """Mark every span made inside with `session.id`, `user.id` and any further attributes.
 
     Reaches across `await`, into threads that carry OpenTelemetry's context, and nests: the inner one wins.
@@ -36,7 +36,7 @@ def session(session_id: str, user_id: str | None = None, **attributes: str) -> I
 
 
 @contextmanager
-def calls_made() -> Iterator[list[str]]:
+def calls_made() -> Generator[list[str]]:
     """The span ids of the model calls that end inside, in that order; it fills as they end."""
     span_ids: list[str] = []
     token = context.attach(context.set_value(_CALLS, span_ids))

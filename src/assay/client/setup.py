@@ -12,7 +12,7 @@ from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
 from assay.client.address import Address, address
 from assay.client.session import SessionProcessor
@@ -27,10 +27,51 @@ _CONVENTION = {
 
 _GENAI_PACKAGE = re.compile(r"opentelemetry-instrumentation-genai-|openinference-instrumentation-")
 _GENAI_NAMES = frozenset(
-    """agno alephalpha anthropic autogen bedrock chroma chromadb cohere crewai dspy google-genai google_genai
-    google_generativeai groq haystack instructor lancedb langchain litellm llama-index llama_index llamaindex
-    marqo mcp milvus mistralai ollama openai openai-agents openai_agents pinecone portkey qdrant replicate
-    sagemaker smolagents together transformers vertexai voyageai watsonx weaviate writer""".split()
+    {
+        "agno",
+        "alephalpha",
+        "anthropic",
+        "autogen",
+        "bedrock",
+        "chroma",
+        "chromadb",
+        "cohere",
+        "crewai",
+        "dspy",
+        "google-genai",
+        "google_genai",
+        "google_generativeai",
+        "groq",
+        "haystack",
+        "instructor",
+        "lancedb",
+        "langchain",
+        "litellm",
+        "llama-index",
+        "llama_index",
+        "llamaindex",
+        "marqo",
+        "mcp",
+        "milvus",
+        "mistralai",
+        "ollama",
+        "openai",
+        "openai-agents",
+        "openai_agents",
+        "pinecone",
+        "portkey",
+        "qdrant",
+        "replicate",
+        "sagemaker",
+        "smolagents",
+        "together",
+        "transformers",
+        "vertexai",
+        "voyageai",
+        "watsonx",
+        "weaviate",
+        "writer",
+    }
 )
 """Entry-point names of the GenAI instrumentations outside of those packages (OpenLLMetry and openai-v2)."""
 
@@ -46,12 +87,14 @@ def init(
     environment: str | None = None,
     api_key: str | None = None,
     instrument: bool = True,
+    exporter: SpanExporter | None = None,
 ) -> None:
     """Send this program's model calls to Assay at `url` (default ASSAY_URL, else http://127.0.0.1:4318).
 
     Uses the tracer provider that is there, or sets one up. `service`, `project` and `environment` name the
     origin of the calls. With `instrument`, every installed GenAI instrumentation is switched on, one for
-    each library. Calling it again changes nothing. Never raises: what does not work is logged.
+    each library. `exporter` takes the place of the OTLP exporter. Calling it again changes nothing. Never
+    raises: what does not work is logged.
     """
     if "address" in _started:
         return
@@ -59,11 +102,20 @@ def init(
     for name, value in _CONVENTION.items():
         os.environ.setdefault(name, value)
     try:
-        _export_to(where, _provider(service, project, environment))
+        provider = _provider(service, project, environment)
+        provider.add_span_processor(SessionProcessor())
+        provider.add_span_processor(
+            BatchSpanProcessor(exporter or otlp_exporter(where), schedule_delay_millis=EXPORT_EVERY_MS)
+        )
     except Exception:
         log.exception("assay.init() could not set up tracing; the program goes on without monitoring")
     if instrument:
         _instrument(entry_points(group="opentelemetry_instrumentor"))
+
+
+def otlp_exporter(where: Address) -> SpanExporter:
+    """The exporter that sends spans to Assay."""
+    return OTLPSpanExporter(endpoint=f"{where.url}/v1/traces", headers=where.headers)
 
 
 def server() -> Address:
@@ -96,12 +148,6 @@ def _provider(service: str | None, project: str | None, environment: str | None)
     provider = TracerProvider(resource=Resource.create({k: v for k, v in named.items() if v}))
     trace.set_tracer_provider(provider)
     return provider
-
-
-def _export_to(where: Address, provider: TracerProvider) -> None:
-    exporter = OTLPSpanExporter(endpoint=f"{where.url}/v1/traces", headers=where.headers)
-    provider.add_span_processor(SessionProcessor())
-    provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=EXPORT_EVERY_MS))
 
 
 def _instrument(installed: Iterable[EntryPoint]) -> None:

@@ -1,2 +1,90 @@
+"""The overview page: is all well, what does it cost, how good is it, and what was said last.
+
+Streamlit runs this file for every visitor and every change of a control. The server gives the address and
+key of its own API as secrets; the page is a client like any other and shows only what the API answers.
+"""
+
+from __future__ import annotations
+
 import streamlit as st
-st.write("hi", st.secrets["assay_url"])
+
+from assay.client.monitor import Monitor, connect
+from assay.dashboard import data
+from assay.dashboard.controls import controls
+from assay.dashboard.conversations import recent_conversations
+from assay.dashboard.inert import inert
+from assay.dashboard.panels import alerts, cost, headline, latency, quality
+from assay.dashboard.welcome import first_call
+from assay.errors import AssayError
+
+FIRST_CALL_SECONDS = 3.0
+
+
+def page() -> None:
+    """The whole page; everything below the controls is asked for and drawn again on its own."""
+    st.set_page_config(page_title="Assay", page_icon=":material/monitoring:", layout="wide")
+    st.title("Assay", anchor=False)
+    monitor = _monitor(st.secrets["assay_url"], st.secrets["assay_key"])
+    names = _known_names(monitor)
+    chosen, refresh_seconds = controls(names)
+    if not names.projects:
+        refresh_seconds = min(refresh_seconds or FIRST_CALL_SECONDS, FIRST_CALL_SECONDS)
+    st.fragment(_figures, run_every=refresh_seconds)(monitor, chosen, names)
+
+
+def _figures(monitor: Monitor, chosen: data.Filter, names: data.Names) -> None:
+    try:
+        overview = data.overview(monitor, chosen)
+        if overview is None:
+            _nothing(chosen, names)
+        elif not names.knows(overview.names):
+            st.rerun()
+        else:
+            _draw(monitor, overview)
+    except AssayError as error:
+        st.error(inert(str(error)), title="Assay's API does not answer as it should", icon=":material/cloud_off:")
+
+
+def _draw(monitor: Monitor, overview: data.Overview) -> None:
+    headline(overview)
+    wide, narrow = st.columns([3, 2])
+    with wide:
+        quality(overview)
+    with narrow:
+        alerts(overview)
+    left, right = st.columns(2)
+    with left:
+        cost(overview)
+    with right:
+        latency(overview)
+    recent_conversations(monitor, overview.calls)
+
+
+def _nothing(chosen: data.Filter, names: data.Names) -> None:
+    if not names.projects:
+        first_call(st.secrets["assay_url"], needs_key=bool(st.secrets["assay_key"]))
+        return
+    when = "at all" if chosen.range == "all" else f"in the last {chosen.range}"
+    st.info(f"No such conversation {when}. Choose a longer time range, another project or another model.")
+
+
+@st.cache_resource
+def _monitor(url: str, key: str) -> Monitor:
+    return connect(url, api_key=key or None)
+
+
+def _known_names(monitor: Monitor) -> data.Names:
+    known: data.Names = st.session_state.get("names", data.Names())
+    try:
+        asked = data.names(monitor)
+    except AssayError:
+        return known
+    # Names only ever join: so a page that met one the list leaves out does not run again and again.
+    joined = data.Names(
+        tuple(sorted({*known.projects, *asked.projects})), tuple(sorted({*known.models, *asked.models}))
+    )
+    st.session_state["names"] = joined
+    return joined
+
+
+page()

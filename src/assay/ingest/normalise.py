@@ -101,6 +101,4 @@ def _cost(columns: dict[str, Any], at: float, prices: Prices) -> Cost | None:
 
 
 def _remaining(attributes: dict[str, Any], consumed: Set[str]) -> dict[str, str]:
-    return {
-        key: as_text(value) for key, value in attributes.items() if value is not None and key not in consumed
-    }
+    return {key: as_text(value) for key, value in attributes.items() if value is not None and key not in consumed}

@@ -13,8 +13,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
+from google.protobuf import descriptor_pool, json_format, message_factory
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
@@ -248,17 +249,17 @@ def _lenient_request() -> tuple[set[str], Message]:
     texts: set[str] = set()
     pool = descriptor_pool.DescriptorPool()
     for path in _TRACE_FILES:
-        file = descriptor_pb2.FileDescriptorProto()
+        file = FileDescriptorProto()
         descriptor_pool.Default().FindFileByName(path).CopyToProto(file)
         for message in file.message_type:
             for field in message.field:
                 if field.type == FieldDescriptor.TYPE_STRING and field.label != FieldDescriptor.LABEL_REPEATED:
-                    field.type = FieldDescriptor.TYPE_BYTES
+                    field.type = FieldDescriptorProto.TYPE_BYTES
                     texts.add(f"{file.package}.{message.name}.{field.name}")
             for nested in message.nested_type:
                 for field in nested.field:
                     if field.type == FieldDescriptor.TYPE_STRING:
-                        field.type = FieldDescriptor.TYPE_BYTES
+                        field.type = FieldDescriptorProto.TYPE_BYTES
                         texts.add(f"{file.package}.{message.name}.{nested.name}.{field.name}")
         pool.Add(file)
     name = ExportTraceServiceRequest.DESCRIPTOR.full_name

@@ -87,9 +87,7 @@ class Prices:
         if not model:
             return None
         try:
-            _, found = self._snapshot.find_provider_model(
-                model, None, PROVIDERS.get(provider, provider) or None, None
-            )
+            _, found = self._snapshot.find_provider_model(model, None, PROVIDERS.get(provider, provider) or None, None)
         except LookupError:
             return None
         return found.get_prices(datetime.fromtimestamp(at, UTC))

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-
 
 import anyio
 import anyio.to_thread
@@ -92,7 +91,7 @@ class Receiver:
         return spans, refused
 
     @asynccontextmanager
-    async def _body(self, request: Request) -> AsyncIterator[bytes]:
+    async def _body(self, request: Request) -> AsyncGenerator[bytes]:
         """The request's body, counted as pending until its spans are stored."""
         chunks, size = list[bytes](), 0
         try:
@@ -101,7 +100,8 @@ class Receiver:
                 self.pending_bytes += len(chunk)
                 if size > self._limits.max_body_bytes:
                     raise MalformedTelemetry(
-                        f"the body is larger than {self._limits.max_body_bytes} bytes: send smaller batches", 413
+                        f"the body is larger than {self._limits.max_body_bytes} bytes: send smaller batches",
+                        413,
                     )
                 if self.pending_bytes > self._limits.max_pending_bytes:
                     raise StoreUnavailable("too much is waiting to be written: slow down and send this again")
@@ -128,9 +128,7 @@ class Receiver:
                 self.counts.deferred_requests += 1
                 log.warning("asked a client to send again: %s", error)
                 status = Status(code=14, message=str(error))
-                return _message_response(
-                    status, content_type, 503, {"Retry-After": str(RETRY_AFTER_SECONDS)}
-                )
+                return _message_response(status, content_type, 503, {"Retry-After": str(RETRY_AFTER_SECONDS)})
             except ClientDisconnect:
                 return Response(status_code=400)
 

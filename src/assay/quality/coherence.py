@@ -15,7 +15,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from assay.quality.kind import kind
 from assay.quality.refusal import is_refusal
 from assay.quality.scorer import Conversation, Verdict, logistic, unknown, version_of
 from assay.quality.text import RESPONSE_CHARS
@@ -32,8 +31,10 @@ LEAST_WORDS = 4
 # coherence-corrupted-answers. Usual order: mean 0.6 in sound answers, -0.4 in shuffled ones.
 LOOPS = (0.25, 20.0)
 STRANGE_WORDS = (0.15, 30.0)
-USUAL_ORDER = (0.15, -12.0)
+USUAL_ORDER = (0.1, -12.0)
 TYPICAL_ORDER = 0.6
+PRIOR_PAIRS = 25
+"""So many pairs of typical order are added to a text's own: a short text proves little."""
 _CUT_BY_LIMIT = 0.8
 _CUT_MID_PHRASE = 0.75
 _NO_END_MARK = 0.5
@@ -47,15 +48,14 @@ class Fluency:
 
     def __init__(self, frequent: Sequence[str], table: Floats, version: str) -> None:
         self._classes = {word: place for place, word in enumerate(frequent, start=1 + len(SHAPES))}
+        self._shapes: dict[str, int] = {}
         self._table = table
         self.version = version
 
     def classes(self, reading: Reading) -> list[int]:
         """Class of each word, with BOUNDARY before each sentence and at the end."""
         known = self._classes
-        found = [
-            known.get(low) or shape(word) for low, word in zip(reading.lower, reading.words, strict=True)
-        ]
+        found = [known.get(low) or shape(word) for low, word in zip(reading.lower, reading.words, strict=True)]
         for start in reversed(reading.starts):
             found.insert(start, BOUNDARY)
         found.append(BOUNDARY)
@@ -102,7 +102,7 @@ class Coherence:
     def score(self, conversation: Conversation) -> Verdict:
         """1 less the defects found; null for refusals, code, JSON, tables, other languages, a few words."""
         reading = self._words.read(conversation.response, RESPONSE_CHARS)
-        form = kind(reading)
+        form = reading.kind
         if form in _NOT_ASSESSABLE:
             return unknown(_NOT_ASSESSABLE[form], form)
         if len(reading.words) < LEAST_WORDS:
@@ -112,23 +112,19 @@ class Coherence:
         whole = len(conversation.response) <= RESPONSE_CHARS
         found = self.defects(reading, conversation.finish_reason, whole)
         value = float(np.prod([1 - defect.degree for defect in found]))
-        return Verdict(
-            value=value, reason=_reason(found), confidence=round(min(1.0, len(reading.words) / 30), 2)
-        )
+        return Verdict(value=value, reason=_reason(found), confidence=round(min(1.0, len(reading.words) / 30), 2))
 
     def defects(self, reading: Reading, finish_reason: str, whole: bool) -> list[Defect]:
         """All four kinds, most of them of a degree near 0. `whole`: the end of the text was read."""
         order, pairs = self._fluency.surprise(reading)
-        order = (order * pairs + TYPICAL_ORDER * LEAST_WORDS * 3) / (pairs + LEAST_WORDS * 3)
+        order = (order * pairs + TYPICAL_ORDER * PRIOR_PAIRS) / (pairs + PRIOR_PAIRS)
         strange = self._strange(reading)
         share = len(strange) / (len(reading.words) + 3)
         repeated = repetition(reading)
         return [
             Defect("loops", _degree(repeated, LOOPS), f"{repeated:.0%} of it repeats itself"),
             Defect("noise", _degree(share, STRANGE_WORDS), f"unknown words: {', '.join(strange[:4])}"),
-            Defect(
-                "word salad", _degree(order, USUAL_ORDER), f"unusual word order ({order:.2f}, usually 0.6)"
-            ),
+            Defect("word salad", _degree(order, USUAL_ORDER), f"unusual word order ({order:.2f}, usually 0.6)"),
             cut_off(reading, finish_reason) if whole else Defect("cut off", 0.0, ""),
         ]
 
@@ -163,17 +159,22 @@ def repetition(reading: Reading) -> float:
     return max(again, 1 - len(set(reading.sentences)) / len(reading.sentences))
 
 
+def ends(text: str) -> bool:
+    """Whether the text closes with an end mark, a bracket or a symbol rather than in mid-sentence."""
+    return _END_MARK.search(text[-40:]) is not None
+
+
 def cut_off(reading: Reading, finish_reason: str) -> Defect:
     """Whether the text stops in mid-sentence: reported by the provider, or seen at its end."""
     if finish_reason in CUT_OFF:
         return Defect("cut off", _CUT_BY_LIMIT, f"stopped by the provider ({finish_reason})")
     last = reading.sentences[-1]
     ending = f'ends with "{last.strip()[-40:]}"'
-    if reading.text != reading.prose or _END_MARK.search(reading.prose):
+    if reading.text != reading.prose or ends(reading.prose):
         return Defect("cut off", 0.0, ending)
     if reading.lower[-1] in _LEADS_ON or reading.prose[-1] in ",;([{-–—":
         return Defect("cut off", _CUT_MID_PHRASE, ending)
-    ended = sum(bool(_END_MARK.search(sentence)) for sentence in reading.sentences[:-1])
+    ended = sum(ends(sentence) for sentence in reading.sentences[:-1])
     running = 2 * ended >= len(reading.sentences[:-1]) and (ended or len(reading.words) > 30)
     if running and not _LIST_ITEM.match(last):
         return Defect("cut off", _NO_END_MARK, ending)

@@ -12,7 +12,6 @@ from itertools import pairwise
 
 import msgspec
 
-from assay.quality.kind import kind
 from assay.quality.scorer import Conversation, Verdict, logistic, unknown, version_of
 from assay.quality.text import CONTEXT_CHARS, RESPONSE_CHARS, STOP_WORDS
 from assay.quality.words import Reading, Words
@@ -68,30 +67,30 @@ class Groundedness:
     def score(self, conversation: Conversation) -> Verdict:
         """Null without an answer in words, and without a text to check it against."""
         response = self._words.read(conversation.response, RESPONSE_CHARS)
-        form = kind(response)
+        form = response.kind
         if not response.words:
             return unknown(f"not assessable: {'empty response' if form == 'empty' else 'no words'}", form)
         origin, chunks = self._context(conversation)
         if not chunks:
             return unknown("not assessable: nothing to check the answer against", "no context")
-        supports = self.supports(response, [_source(chunk) for chunk in chunks])
+        supports = self.supports(response, [source(chunk) for chunk in chunks])
         value = logistic(STEEPNESS * (total(supports) - MIDDLE))
         confidence = 0.3 if form != "prose" else 0.6 if origin != "the context" else 0.8
         return Verdict(value=value, reason=_reason(supports, origin), confidence=confidence)
 
-    def _context(self, conversation: Conversation) -> tuple[str, list[Reading]]:
+    def _context(self, conversation: Conversation) -> tuple[str, list[list[str]]]:
         """Documents and tool results; else a long system prompt; else a long user text."""
-        read = self._words.read
-        given = [read(text, CONTEXT_CHARS) for text in conversation.context[:MOST_CHUNKS]]
-        given = [chunk for chunk in given if chunk.words]
+        stems = self._words.stems
+        given = [stems(text, CONTEXT_CHARS) for text in conversation.context[:MOST_CHUNKS]]
+        given = [chunk for chunk in given if chunk]
         if given:
             return "the context", given
         for origin, text, least in (
             ("the system prompt", conversation.system, SYSTEM_WORDS),
             ("the user's text", conversation.prompt, PROMPT_WORDS),
         ):
-            chunk = read(text, CONTEXT_CHARS)
-            if len(chunk.words) >= least:
+            chunk = stems(text, CONTEXT_CHARS) if len(text) > 3 * least else []
+            if len(chunk) >= least:
                 return origin, [chunk]
         return "", []
 
@@ -137,8 +136,9 @@ def total(supports: list[Support]) -> float:
     return coverage + neighbours - NOVELTY_PENALTY * (numbers + names)
 
 
-def _source(chunk: Reading) -> Source:
-    return Source(frozenset(chunk.stems), frozenset(pairwise(chunk.stems)))
+def source(stems: list[str]) -> Source:
+    """A chunk as sets, given its stems in order."""
+    return Source(frozenset(stems), frozenset(pairwise(stems)))
 
 
 def _reason(supports: list[Support], origin: str) -> str:

@@ -10,7 +10,6 @@ import re
 from typing import Literal
 
 from assay.quality.text import STOP_WORDS
-from assay.quality.words import Reading
 
 Kind = Literal["empty", "short", "code", "json", "table", "foreign", "prose"]
 
@@ -33,19 +32,22 @@ _FOREIGN_FUNCTION_WORDS = frozenset(_FOREIGN.split())
 """Common words of other languages in Latin script that are not English words too."""
 
 
-def kind(reading: Reading) -> Kind:
-    """The kind of one text. "short" has no word at all outside code; "foreign" is not English."""
-    if not reading.text:
+def kind(text: str, plain: str, lower: list[str]) -> Kind:
+    """The kind of a cleaned text, given its prose and the prose's lower-case words.
+
+    "short" has no word at all outside code; "foreign" is not English.
+    """
+    if not text:
         return "empty"
-    if is_json(reading.text):
+    if is_json(text):
         return "json"
-    if len(reading.prose) < 0.4 * len(reading.text) or _mostly(_CODE_LINE, reading.prose):
+    if len(plain) < 0.4 * len(text) or _mostly(_CODE_LINE, plain):
         return "code"
-    if _mostly(_TABLE_ROW, reading.prose):
+    if _mostly(_TABLE_ROW, plain):
         return "table"
-    if is_foreign(reading):
+    if is_foreign(plain, lower):
         return "foreign"
-    return "prose" if reading.words else "short"
+    return "prose" if lower else "short"
 
 
 def is_json(text: str) -> bool:
@@ -54,19 +56,19 @@ def is_json(text: str) -> bool:
         return False
     try:
         json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text[0] == "{" and text.lstrip("{ \n\t").startswith('"') and text.count('":') >= 2
     return True
 
 
-def is_foreign(reading: Reading) -> bool:
+def is_foreign(plain: str, lower: list[str]) -> bool:
     """Whether most letters are of another script, or the function words are of another language."""
-    if not reading.prose.isascii():
-        other = len(_LETTER_OF_ANOTHER_SCRIPT.findall(reading.prose))
-        if other > 0.3 * sum(map(str.isalpha, reading.prose)):
+    if not plain.isascii():
+        other = len(_LETTER_OF_ANOTHER_SCRIPT.findall(plain))
+        if other > 0.3 * sum(map(str.isalpha, plain)):
             return True
-    foreign = sum(word in _FOREIGN_FUNCTION_WORDS for word in reading.lower)
-    return foreign >= 2 and foreign > sum(word in STOP_WORDS for word in reading.lower)
+    foreign = sum(word in _FOREIGN_FUNCTION_WORDS for word in lower)
+    return foreign >= 2 and foreign > sum(word in STOP_WORDS for word in lower)
 
 
 def _mostly(shape: re.Pattern[str], text: str) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from assay.quality.kind import kind
 from assay.quality.refusal import is_refusal
 from assay.quality.scorer import Conversation, Verdict, logistic, unknown, version_of
 from assay.quality.text import RESPONSE_CHARS, STOP_WORDS
@@ -61,26 +60,33 @@ class Relevance:
         if hindrance is not None:
             return hindrance
         evidence = self.evidence(prompt, response)
+        if evidence.recall < 0.5 and not (self._words.knows(prompt) and self._words.knows(response)):
+            return unknown("not assessable: too few known words to compare", "short")
         value = logistic(STEEPNESS * (evidence.total - MIDDLE))
         return Verdict(value=value, reason=_reason(evidence), confidence=_confidence(prompt, response))
 
     def _hindrance(self, prompt: Reading, response: Reading) -> Verdict | None:
-        form = kind(response)
+        form = response.kind
         if form in _NOT_ASSESSABLE:
             return unknown(_NOT_ASSESSABLE[form], form)
         if is_refusal(response.text):
             return unknown("a refusal: it declines, so its relevance is not scored", "refusal")
         if not prompt.content:
             return unknown("not assessable: the prompt has no content words", "short")
-        if kind(prompt) == "foreign":
+        if prompt.kind == "foreign":
             return unknown("not assessable: the prompt is not in English", "foreign")
         if not response.content:
             return unknown("not assessable: the response has no content words", "short")
         return None
 
     def evidence(self, prompt: Reading, response: Reading) -> Evidence:
-        """The summands for a prompt and a response that both have words."""
+        """The summands for a prompt and a response that both have words.
+
+        Where one side has no vectors (numbers, rare names), its word recall stands in for the cosines.
+        """
         recall, found, missed = self._recall(prompt, response)
+        if not (self._words.knows(prompt) and self._words.knows(response)):
+            return Evidence(recall, recall, recall, recall, found, missed)
         asked = self._words.sentence_vectors(prompt)
         answered = self._words.sentence_vectors(response)
         last = unit(_question(asked))

@@ -43,7 +43,7 @@ def clean(text: str, cap: int = RESPONSE_CHARS) -> str:
     text = text[:cap]
     if text.isascii():
         return text.strip()
-    return _INVISIBLE.sub("", unicodedata.normalize("NFKC", text)).strip()
+    return _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))[:cap].strip()
 
 
 def prose(text: str) -> str:

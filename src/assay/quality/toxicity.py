@@ -31,7 +31,7 @@ _WEB = re.compile(r"https?://\S+|@\w+")
 _SPACE = re.compile(r"\s+")
 _TOKEN = re.compile(r"[^\W_]+(?:['*$@!][^\W_]+)*")
 _SPELLED_OUT = re.compile(r"\b(?:\w[ .*_-]){2,}\w\b")
-_MIXED_SCRIPT = re.compile(r"[a-z]*[\u0370-\u04ff][a-z\u0370-\u04ff]*")
+_MIXED_SCRIPT = re.compile(r"(?<![a-z\u0370-\u04ff])[a-z]*[\u0370-\u04ff][a-z\u0370-\u04ff]*")
 _LOOKALIKES = str.maketrans("аеорсухіјѕԁһкмтвнαορνικ", "aeopcyxijsdhkmtbhaopvik")
 _LEET = str.maketrans("013457@$!", "oieastasi")
 
@@ -53,9 +53,7 @@ class Readout(msgspec.Struct, frozen=True):
 class ToxicityModel:
     """Weights of the n-gram model and of the layer that joins its views. Immutable."""
 
-    def __init__(
-        self, weights: Floats, bias: float, listed: frozenset[str], layer: Floats, version: str
-    ) -> None:
+    def __init__(self, weights: Floats, bias: float, listed: frozenset[str], layer: Floats, version: str) -> None:
         self._bytes = weights[:BYTE_BUCKETS]
         self._words = weights[BYTE_BUCKETS:]
         self._bias = bias

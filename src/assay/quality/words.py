@@ -7,13 +7,14 @@ to the scorers that need it, and Readings: a text cut once and shared by all sco
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from assay.quality.kind import Kind, kind
 from assay.quality.scorer import version_of
 from assay.quality.text import STOP_WORDS, clean, prose, sentences, stem, words
 
@@ -23,7 +24,8 @@ WEIGHTS = Path(__file__).parent / "weights"
 _READINGS_KEPT = 32
 
 
-class Reading(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, eq=False)
+class Reading:
     """One text, cut once. `prose` leaves fenced code out; all lists are parallel and in text order.
 
     `starts` holds the index of each sentence's first word, `rows` the row of each word in the vectors
@@ -39,7 +41,12 @@ class Reading(msgspec.Struct, frozen=True):
     stems: list[str]
     rows: NDArray[np.int32]
 
-    @property
+    @cached_property
+    def kind(self) -> Kind:
+        """What kind of text this is: see `kind.kind`."""
+        return kind(self.text, self.prose, self.lower)
+
+    @cached_property
     def content(self) -> list[str]:
         """Lower-case words that are not function words."""
         return [word for word in self.lower if word not in STOP_WORDS]
@@ -82,9 +89,10 @@ class Words:
                 starts.append(len(tokens))
                 tokens += found
         lower = [token.lower() for token in tokens]
-        row = self._row
-        rows = np.fromiter((row.get(token, -1) for token in lower), np.int32, len(lower))
-        return Reading(cleaned, plain, kept, starts, tokens, lower, [self.stem(t) for t in lower], rows)
+        row, stems = self._row, self._stems
+        rows = np.array([row.get(token, -1) for token in lower], np.int32)
+        stemmed = [stems.get(token) or self.stem(token) for token in lower]
+        return Reading(cleaned, plain, kept, starts, tokens, lower, stemmed, rows)
 
     def stem(self, lower: str) -> str:
         """`text.stem` of a lower-case word, remembered (at most 50,000 words)."""
@@ -95,9 +103,18 @@ class Words:
             found = self._stems[lower] = stem(lower)
         return found
 
+    def stems(self, text: str, cap: int) -> list[str]:
+        """Stems of a text in order, code included: the cheap part of a Reading."""
+        known = self._stems
+        return [known.get(token) or self.stem(token) for token in words(clean(text, cap).lower())]
+
     def rarity(self, stemmed: str) -> float:
         """Inverse document frequency of a stem, from about 0.5 ("the") to 10 (never seen)."""
         return self._rarities.get(stemmed, self._rarest)
+
+    def knows(self, reading: Reading) -> bool:
+        """Whether any word but function words has a vector."""
+        return any(word in self._row for word in reading.content)
 
     def sentence_vectors(self, reading: Reading) -> Floats:
         """One row a sentence, not normalised: the sum of its words' vectors, 0 where none is known."""

@@ -23,14 +23,18 @@ COST_BORNE_USD = 0.05
 def summary_report(store: Store, selection: Selection, now: datetime | None = None) -> str:
     """The report as Markdown. Texts of users are shown as plain text: nothing in them is rendered."""
     used, judged = usage(store, selection), quality(store, selection)
-    return _templates().get_template("summary.md.jinja").render(
-        generated=_shown(now or datetime.now(UTC)),
-        covers=_period(selection),
-        usage=used,
-        quality=judged,
-        alerts=recent_alerts(store, selection),
-        recent=RECENT,
-        recommendations=recommendations(used, judged),
+    return (
+        _templates()
+        .get_template("summary.md.jinja")
+        .render(
+            generated=_shown(now or datetime.now(UTC)),
+            covers=_period(selection),
+            usage=used,
+            quality=judged,
+            alerts=recent_alerts(store, selection),
+            recent=RECENT,
+            recommendations=recommendations(used, judged),
+        )
     )
 
 
@@ -38,7 +42,11 @@ def recommendations(usage: Row, quality: Mapping[str, Row]) -> list[str]:
     """One sentence each on quality, speed and cost; where there is nothing to judge by, it says so."""
     if not usage["total_conversations"]:
         return ["No conversations yet: see the README for how to send some."]
-    return [_on_quality(quality), _on_latency(usage["avg_latency_ms"]), _on_cost(usage["avg_cost_per_conversation"])]
+    return [
+        _on_quality(quality),
+        _on_latency(usage["avg_latency_ms"]),
+        _on_cost(usage["avg_cost_per_conversation"]),
+    ]
 
 
 def _on_quality(quality: Mapping[str, Row]) -> str:

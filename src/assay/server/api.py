@@ -58,7 +58,6 @@ def selection(
     )
 
 
-
 def _one_of(choices: Iterable[str]) -> Any:
     return Query(json_schema_extra={"enum": list(choices)})
 
@@ -83,9 +82,7 @@ def api(store: Store, health: Health, version: str) -> FastAPI:
         return _json(usage(store, selected) | groups)
 
     @app.get("/quality")
-    def get_quality(
-        selected: Selected, group_by: Annotated[str | None, _one_of(SCORE_GROUPS)] = None
-    ) -> Response:
+    def get_quality(selected: Selected, group_by: Annotated[str | None, _one_of(SCORE_GROUPS)] = None) -> Response:
         """Each score's mean, spread and count; with `group_by` also for each of its values."""
         groups = {"groups": quality_by(store, selected, group_by)} if group_by else {}
         return _json({"scores": quality(store, selected)} | groups)
@@ -152,7 +149,7 @@ def api(store: Store, health: Health, version: str) -> FastAPI:
         return PlainTextResponse(summary_report(store, selected), media_type="text/markdown; charset=utf-8")
 
     @app.exception_handler(AssayError)
-    def refuse(request: Request, error: AssayError) -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
+    def refuse(_: Request, error: AssayError) -> JSONResponse:
         status = _STATUS.get(type(error), 400)
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None
         return JSONResponse({"error": str(error)}, status, headers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from importlib.resources import files
@@ -34,7 +34,7 @@ VERSION = version("assay")
 
 
 @contextmanager
-def running(config: Config, url: str) -> Iterator[ASGIApp]:
+def running(config: Config, url: str) -> Generator[ASGIApp]:
     """Everything at work, as an ASGI application that is reached at `url`.
 
     On leaving, what was accepted is written, then the store is closed. Raises StoreError.
@@ -59,7 +59,7 @@ def running(config: Config, url: str) -> Iterator[ASGIApp]:
 
 
 @contextmanager
-def answering(config: Config, url: str) -> Iterator[ASGIApp]:
+def answering(config: Config, url: str) -> Generator[ASGIApp]:
     """The API alone over the store, for a command that asks where no server runs. Raises StoreError."""
     with ExitStack() as stack:
         store = _opened(stack, config, url)

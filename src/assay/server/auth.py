@@ -48,7 +48,7 @@ class RequireKey:
             await _refusal()(scope, receive, send)
 
     def _is_key(self, offered: str) -> bool:
-        return any([hmac.compare_digest(offered.encode(), key) for key in self._keys])
+        return any(hmac.compare_digest(offered.encode(), key) for key in self._keys)
 
     def _remembered(self, headers: Headers) -> bool:
         try:

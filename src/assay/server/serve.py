@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 
 import uvicorn
@@ -25,7 +25,7 @@ def serve(config: Config, ready: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM. Calls `ready(url)` once connections are accepted. Raises AssayError."""
     require_safe_binding(config)
     # Uvicorn raises the signal again once it has shut down; it must end in our clean-up, not in a kill.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, _exit)
     with _bound(config) as listener:
         url = url_of(config.host, listener)
         try:
@@ -37,7 +37,7 @@ def serve(config: Config, ready: Callable[[str], None]) -> None:
 
 
 @contextmanager
-def temporary_server(config: Config) -> Iterator[str]:
+def temporary_server(config: Config) -> Generator[str]:
     """The API over the store on a free loopback port; yields its URL. Raises StoreError."""
     local = config.model_copy(update={"host": "127.0.0.1", "port": 0})
     with _bound(local) as listener:
@@ -47,7 +47,7 @@ def temporary_server(config: Config) -> Iterator[str]:
 
 
 @contextmanager
-def in_background(app: ASGIApp, listener: socket.socket) -> Iterator[None]:
+def in_background(app: ASGIApp, listener: socket.socket) -> Generator[None]:
     """Serve `app` in a thread while the body runs."""
     server = _server(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
@@ -60,6 +60,10 @@ def in_background(app: ASGIApp, listener: socket.socket) -> Iterator[None]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+def _exit(*_: object) -> None:
+    sys.exit(0)
 
 
 def url_of(host: str, listener: socket.socket) -> str:

@@ -106,13 +106,14 @@ async def _admit(
 ) -> None:
     rng = random.Random(f"{seed}|gaps")  # noqa: S311 (chance that can be repeated is what is wanted)
     free = asyncio.Semaphore(concurrency)
-    began = time.monotonic()
+    began, gap_s = time.monotonic(), 0.0
     async with asyncio.TaskGroup() as group:
         for visit in visits:
+            await asyncio.sleep(gap_s)
             await free.acquire()
             group.create_task(receive(visit)).add_done_callback(lambda _done: free.release())
             per_s = max(rate(time.monotonic() - began), 0.01)
-            await asyncio.sleep(visit.calls * rng.expovariate(per_s))
+            gap_s = visit.calls * rng.expovariate(per_s)
 
 
 class _Reply(msgspec.Struct, frozen=True):

@@ -278,9 +278,16 @@ def _headers() -> dict[str, str]:
 
 
 def _listener(host: str, port: int) -> socket.socket:
+    # asyncio sends small writes at once only where it sees this protocol number; without it each answer
+    # waits 40 ms for the client's delayed acknowledgement.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        return socket.create_server((host, port), backlog=2048)
+        listener.bind((host, port))
+        listener.listen(2048)
+        return listener
     except OSError as error:
+        listener.close()
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise AssayError(
             f"cannot start the simulated provider on {host}:{port}: {reason}. Use port 0 to take a free one."

@@ -114,9 +114,9 @@ _FAULT_RATES: dict[Fault, float] = {
     "ungrounded": 0.030,
     "empty": 0.002,
 }
-_BAD_HOUR = (14.0, 14.75)
-"""Every day the provider has a bad three quarters of an hour: something for charts and alerts to show."""
-_WORSE: dict[Fault, float] = {"error_500": 0.12, "error_429": 0.06, "slow": 0.2}
+_BAD_HOURS = (14.0, 15.5)
+"""Every day the provider has a bad hour and a half: something for charts and alerts to show."""
+_WORSE: dict[Fault, float] = {"error_500": 0.2, "error_429": 0.08, "slow": 0.2}
 _THANKS = ("Thanks, that helps!", "Thank you, all clear now.", "Great, thank you!")
 
 
@@ -140,7 +140,7 @@ def visits(
 ) -> Iterator[Visit]:
     """Endless visits from a seed: two applications, 26 users, five models, tools, streams and faults.
 
-    `clock` gives the Unix time that the visit is to appear at, which decides on the daily bad hour. `run` is
+    `clock` gives the Unix time that the visit is to appear at, which decides on the daily bad hours. `run` is
     part of the session ids, by default a random word, so that two runs never share a session.
     """
     rng = _seeded(f"{seed}|visits")
@@ -223,7 +223,7 @@ def _turn(rng: random.Random, topic: Topic, style: Turn, hour: float) -> Turn:
 
 
 def _fault(rng: random.Random, hour: float, note: str) -> Fault | None:
-    rates: dict[Fault, float] = {**_FAULT_RATES, **(_WORSE if _BAD_HOUR[0] <= hour < _BAD_HOUR[1] else {})}
+    rates: dict[Fault, float] = {**_FAULT_RATES, **(_WORSE if _BAD_HOURS[0] <= hour < _BAD_HOURS[1] else {})}
     if not note:
         rates.pop("ungrounded")
     drawn = rng.random()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,14 +56,16 @@ class Store:
 
     def stream(self, sql: str, parameters: Mapping[str, Any], format: str) -> Iterator[bytes]:
         """The result in a ClickHouse output format (CSV, JSONEachRow), chunk by chunk as the engine makes it."""
-        with self._reader() as client, client.raw_stream(sql, dict(parameters), fmt=format) as chunks:
-            while chunk := chunks.read(1 << 16):
+        with self._reader() as client, client.raw_stream(sql, dict(parameters), fmt=format) as answer:
+            stream: Any = answer
+            while chunk := stream.read(1 << 16):
                 yield chunk
 
     def stream_blocks(self, sql: str, parameters: Mapping[str, Any]) -> Iterator[Row]:
         """The result as {column: values} blocks, one at a time as the engine makes them."""
         with self._reader() as client, client.query_column_block_stream(sql, dict(parameters)) as blocks:
-            names: Sequence[str] = blocks.source.column_names
+            source: Any = blocks.source
+            names: Sequence[str] = source.column_names
             for block in blocks:
                 yield dict(zip(names, block, strict=True))
 
@@ -96,7 +98,7 @@ class Store:
             self._lock.release()
 
     @contextmanager
-    def _reader(self) -> Iterator[Client]:
+    def _reader(self) -> Generator[Client]:
         if self._closed:
             raise StoreUnavailable("the store is closed: assay is stopping")
         client = self._readers.get()
@@ -110,7 +112,7 @@ class Store:
 
     def _connection(self) -> Client:
         # Sessions are a server's affair: without one, a server runs this process's queries side by side.
-        sessions = {} if self._lock else {"autogenerate_session_id": False}
+        sessions: dict[str, Any] = {} if self._lock else {"autogenerate_session_id": False}
         return clickhouse_connect.get_client(dsn=self._dsn, settings=_SETTINGS, tz_mode="aware", **sessions)
 
 

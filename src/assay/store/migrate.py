@@ -7,7 +7,7 @@ one process can win. Every statement can be run again, so a migration cut short 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from importlib.resources import files
 from typing import Any, NamedTuple, Protocol
@@ -34,13 +34,12 @@ class Connection(Protocol):
 
 def migrations() -> list[Migration]:
     """All migrations of this version of Assay, in order."""
-    paths = sorted(path for path in (files("assay.store") / "schema").iterdir() if path.name.endswith(".sql"))
-    return [_parse(path.name, path.read_text()) for path in paths]
+    schema = files("assay.store") / "schema"
+    names = sorted(path.name for path in schema.iterdir() if path.name.endswith(".sql"))
+    return [_parse(name, (schema / name).read_text()) for name in names]
 
 
-def migrate(
-    store: Connection, known: list[Migration] | None = None, *, exclusive: bool = False
-) -> list[Migration]:
+def migrate(store: Connection, known: list[Migration] | None = None, *, exclusive: bool = False) -> list[Migration]:
     """Apply what is missing; answers what was applied. Raises StoreError for a store of a newer Assay.
 
     `exclusive` says that no other process can have this store open, as with an embedded one.
@@ -76,7 +75,7 @@ def _missing(store: Connection, known: list[Migration]) -> list[Migration]:
 
 
 @contextmanager
-def _migration_lock(store: Connection) -> Iterator[None]:
+def _migration_lock(store: Connection) -> Generator[None]:
     deadline = time.monotonic() + _LOCK_WAIT_SECONDS
     while not _won(store):
         if time.monotonic() > deadline:

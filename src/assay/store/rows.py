@@ -37,14 +37,16 @@ def stamped(rows: pa.Table, at: int) -> pa.Table:
     """Rows with the time of their commit, which is also their version: a later row replaces an earlier."""
     count = rows.num_rows
     moment = pa.repeat(pa.scalar(at, pa.timestamp("us", "UTC")), count)
-    return rows.append_column("ingested_at", moment).append_column("version", pa.repeat(pa.scalar(at, pa.uint64()), count))
+    return rows.append_column("ingested_at", moment).append_column(
+        "version", pa.repeat(pa.scalar(at, pa.uint64()), count)
+    )
 
 
 def _arrow_type(hint: Any) -> pa.DataType:
     return pa.string() if get_origin(hint) is Literal else _ARROW_TYPES[hint]
 
 
-def _column(rows: Sequence[msgspec.Struct], field: pa.Field) -> pa.Array:
+def _column(rows: Sequence[msgspec.Struct], field: pa.Field[Any]) -> pa.Array[Any]:
     values = [getattr(row, field.name) for row in rows]
     build = _map_array if pa.types.is_map(field.type) else pa.array
     try:
@@ -53,13 +55,14 @@ def _column(rows: Sequence[msgspec.Struct], field: pa.Field) -> pa.Array:
         return build([_valid_unicode(value) for value in values], field.type)
 
 
-def _map_array(values: Sequence[dict[str, str]], type: pa.DataType) -> pa.Array:
+def _map_array(values: Sequence[dict[str, str]], type: Any) -> pa.Array[Any]:
     offsets, keys, items = [0], list[str](), list[str]()
     for value in values:
         keys += value
         items += value.values()
         offsets.append(len(keys))
-    return pa.MapArray.from_arrays(offsets, pa.array(keys, pa.string()), pa.array(items, pa.string()), type)
+    map_array: Any = pa.MapArray  # the stubs do not know the `type` argument
+    return map_array.from_arrays(offsets, pa.array(keys, pa.string()), pa.array(items, pa.string()), type)
 
 
 def _valid_unicode(value: Any) -> Any:

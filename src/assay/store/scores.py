@@ -6,8 +6,6 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import pyarrow as pa
-
 from assay.records import Score
 from assay.store.connect import Row, Store
 from assay.store.rows import arrow_schema, arrow_table, stamped

@@ -23,7 +23,7 @@ CALL_COLUMNS = """
 def spans_with_ids(store: Store, span_ids: Iterable[str]) -> list[Row]:
     """The spans with these ids, in no order."""
     return store.query(
-        f"SELECT {CALL_COLUMNS} FROM spans FINAL WHERE span_id IN {{ids:Array(String)}}",  # noqa: S608
+        f"SELECT {CALL_COLUMNS} FROM spans FINAL WHERE span_id IN {{ids:Array(String)}}",
         {"ids": list(span_ids)},
     )
 

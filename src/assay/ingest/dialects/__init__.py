@@ -17,7 +17,8 @@ from assay.ingest.otlp import RawSpan
 class Dialect(Protocol):
     """What a dialect module offers."""
 
-    CONTENT: Set[str]
+    @property
+    def CONTENT(self) -> Set[str]: ...
 
     def matches(self, span: RawSpan) -> bool: ...
     def fields(self, span: RawSpan) -> dict[str, Any]: ...

@@ -89,7 +89,10 @@ def _content(span: RawSpan, operation: str) -> dict[str, Any]:
             "prompt": text(a, "gen_ai.retrieval.query.text"),
             "documents": text(a, "gen_ai.retrieval.documents"),
         }
-    inputs, outputs = structured(first(a, "gen_ai.input.messages")), structured(first(a, "gen_ai.output.messages"))
+    inputs, outputs = (
+        structured(first(a, "gen_ai.input.messages")),
+        structured(first(a, "gen_ai.output.messages")),
+    )
     texts = conversation(structured(first(a, "gen_ai.system_instructions")), inputs, outputs)
     return {
         **texts._asdict(),

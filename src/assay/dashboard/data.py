@@ -1,0 +1,109 @@
+"""What the overview page asks of the API: seven questions a refresh, aggregates and ten calls, never all rows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from assay.client.monitor import Monitor
+
+Answer = dict[str, Any]
+
+RANGES = ("15m", "1h", "6h", "24h", "7d", "30d", "all")
+RECENT = 10
+
+_FEW_POINTS = 6
+_AIMED_AT = 60
+_BUCKETS = (1, 5, 10, 30, 60, 300, 900, 1800, 3600, 10_800, 21_600, 86_400)
+
+
+class Filter(msgspec.Struct, frozen=True):
+    """The calls that the page is about: one of RANGES, and a project and a model unless all are meant."""
+
+    range: str = "24h"
+    project: str | None = None
+    model: str | None = None
+
+    def asked(self) -> dict[str, Any]:
+        """The same as filters of the API."""
+        since = None if self.range == "all" else self.range
+        return {"since": since, "project": self.project, "model": self.model}
+
+
+class Names(msgspec.Struct, frozen=True):
+    """The projects and models that the store has calls of, whenever they were."""
+
+    projects: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+
+    def knows(self, other: Names) -> bool:
+        """Whether `other` holds nothing new."""
+        return set(other.projects) <= set(self.projects) and set(other.models) <= set(self.models)
+
+
+class Overview(msgspec.Struct, frozen=True):
+    """All that one refresh of the page shows, as the API answers it."""
+
+    usage: Answer
+    scores: dict[str, Answer]
+    points: list[Answer]
+    by_model: list[Answer]
+    bucket_seconds: int
+    latencies: list[Answer]
+    calls: list[Answer]
+    alerts: list[Answer]
+
+    @property
+    def names(self) -> Names:
+        """The projects and models met in these answers."""
+        projects = tuple(group["group"] for group in self.usage["groups"])
+        return Names(projects, tuple({point["group"] for point in self.by_model}))
+
+
+def names(monitor: Monitor) -> Names:
+    """What can be filtered by. Raises AssayError."""
+    projects = monitor.usage(group_by="project")["groups"]
+    models = monitor.usage(group_by="model")["groups"] if projects else []
+    return Names(_groups(projects), _groups(models))
+
+
+def overview(monitor: Monitor, chosen: Filter) -> Overview | None:
+    """The figures of the chosen calls, or None where there is no such call. Raises AssayError."""
+    asked = chosen.asked()
+    usage = monitor.usage(**asked, group_by="project")
+    if not usage["total_calls"]:
+        return None
+    trends = _trends(monitor, asked)
+    seconds = trends["bucket_seconds"]
+    by_model = monitor.trends(**asked, bucket=f"{seconds}s", group_by="model")
+    return Overview(
+        usage=usage,
+        scores=monitor.quality(**asked)["scores"],
+        points=trends["points"],
+        by_model=by_model["points"],
+        bucket_seconds=seconds,
+        latencies=monitor.latencies(**asked),
+        calls=monitor.calls(**asked, limit=RECENT)["calls"],
+        alerts=monitor.alerts(**asked, recent=RECENT),
+    )
+
+
+def _trends(monitor: Monitor, asked: dict[str, Any]) -> Answer:
+    trends = monitor.trends(**asked)
+    points, seconds = trends["points"], trends["bucket_seconds"]
+    if not points or len(points) > _FEW_POINTS:
+        return trends
+    # The API's buckets fit the range that was asked for; where calls fill only its end, finer ones show more.
+    finer = _bucket_since(datetime.fromisoformat(points[0]["bucket"]))
+    return monitor.trends(**asked, bucket=f"{finer}s") if finer < seconds else trends
+
+
+def _bucket_since(first: datetime) -> int:
+    span = (datetime.now(UTC) - first).total_seconds()
+    return next((seconds for seconds in _BUCKETS if span / seconds <= _AIMED_AT), _BUCKETS[-1])
+
+
+def _groups(groups: list[Answer]) -> tuple[str, ...]:
+    return tuple(sorted(group["group"] for group in groups))

@@ -1,0 +1,143 @@
+"""The demo: a server, a simulated provider and a real openai client between them.
+
+First the lab's fifteen conversations, one after the other; then, unless told to end there, a day of
+believable traffic in a minute and after it steady traffic until Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import IO
+
+import openai
+from rich.console import Console
+from rich.text import Text
+
+from assay.client.address import address
+from assay.client.llm import MonitoredLLM, MonitoredResponse
+from assay.client.monitor import connect
+from assay.client.session import session
+from assay.client.setup import init, otlp_exporter
+from assay.config import Config
+from assay.errors import AssayError, ServerError
+from assay.simulate.drive import drive
+from assay.simulate.provider import running_provider
+from assay.simulate.texts import library
+from assay.simulate.timelapse import TimeLapse
+from assay.simulate.traffic import EXTENDED_PROMPTS, TEST_SCENARIOS, lapsed_day, visits
+from assay.terminal import dollars, excerpt, fraction, milliseconds, print_report
+
+MODEL = "gpt-4o-mini"
+DAY_NS = 86_400 * 10**9
+START_SECONDS = 60
+STOP_SECONDS = 15
+
+# At 1440 times the real speed this is about 700 calls in the first minute, then two a second.
+PEAK_CALLS_PER_SECOND = 20.0
+STEADY_CALLS_PER_SECOND = 2.0
+
+
+def demo(config: Config, console: Console, *, once: bool, time_scale: float, seed: int) -> None:
+    """Run the demo until Ctrl-C, or with `once` until the fixed conversations are reported. Raises AssayError."""
+    began = datetime.now(UTC)
+    with running_server(config) as url, running_provider(seed=seed) as provider_url:
+        where = address(url, next(iter(config.keys), ""))
+        now_ns = time.time_ns()
+        # Begins with the traffic; until then spans keep their own time.
+        lapse = TimeLapse(otlp_exporter(where), now_ns - DAY_NS, time_scale, start_ns=now_ns + DAY_NS)
+        init(url, service="assay-demo", project="demo", api_key=where.api_key, exporter=lapse)
+        console.print(f"\n[bold]Dashboard[/bold]  [link={url}]{url}[/link]\n")
+        with connect(url, api_key=where.api_key) as monitor:
+            _lab(console, provider_url)
+            if once:
+                print_report(console, monitor, since=began.isoformat())
+                return
+        console.print(f"\nYesterday passes in a minute, then traffic goes on. Watch {url}; Ctrl-C stops everything.")
+        asyncio.run(_traffic(provider_url, lapse, seed))
+
+
+@contextmanager
+def running_server(config: Config) -> Generator[str]:
+    """`assay serve` as a process of its own; yields its URL once it answers. Raises AssayError if it ends."""
+    environment = {**os.environ, "ASSAY_HOST": config.host, "ASSAY_PORT": str(config.port), "ASSAY_STORE": config.store}
+    with tempfile.TemporaryFile("w+") as errors:
+        # A session of its own: Ctrl-C reaches the demo, which then stops the server in order.
+        server = subprocess.Popen(
+            [sys.executable, "-m", "assay", "serve"],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            start_new_session=True,
+        )
+        try:
+            url = f"http://{config.host}:{config.port}"
+            _await_answer(server, url, next(iter(config.keys), ""), errors)
+            yield url
+        finally:
+            server.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                server.wait(STOP_SECONDS)
+            server.kill()
+            server.wait()
+
+
+def _await_answer(server: subprocess.Popen[bytes], url: str, key: str, errors: IO[str]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    with connect(url, api_key=key, timeout_seconds=2) as monitor:
+        while server.poll() is None and time.monotonic() < deadline:
+            with suppress(ServerError):
+                monitor.health()
+                return
+            time.sleep(0.1)
+    errors.seek(0)
+    said = errors.read().strip().removeprefix("assay: ")
+    raise AssayError(said or f"the server did not answer at {url} within {START_SECONDS} s")
+
+
+def _lab(console: Console, provider_url: str) -> None:
+    """The lab's conversations through MonitoredLLM, each with its figures."""
+    client = openai.OpenAI(base_url=provider_url, api_key="simulated")
+    llm = MonitoredLLM(client, MODEL, system=f"You are a helpful teacher. Background:\n{_background()}")
+    turns = [(scenario.session_id, scenario.prompt) for scenario in TEST_SCENARIOS]
+    turns += [(f"test_user_{i % 3 + 1}", prompt) for i, prompt in enumerate(EXTENDED_PROMPTS)]
+    for number, (session_id, prompt) in enumerate(turns, 1):
+        answer = llm.chat_completion(session_id=session_id, prompt=prompt, temperature=0.7)
+        console.print(_told(f"{number:>2}/{len(turns)}", session_id, prompt, answer, console.width - 8))
+
+
+def _background() -> str:
+    return "\n".join(topic.note for topic in library().topics if topic.area == "general" and topic.note)
+
+
+def _told(number: str, session_id: str, prompt: str, answer: MonitoredResponse, width: int) -> Text:
+    scores = ", ".join(f"{name} {fraction(value)}" for name, value in answer.quality.items())
+    figures = f"{dollars(answer.cost_usd)}, {milliseconds(answer.latency_ms)}"
+    return Text.assemble(
+        (f"{number}  {session_id}: {prompt}\n", "bold"),
+        f"       {excerpt(answer.response, width)}\n",
+        (f"       {figures}; {scores}", "dim"),
+    )
+
+
+async def _traffic(provider_url: str, lapse: TimeLapse, seed: int) -> None:
+    lapse.begin()
+
+    def simulated_clock() -> float:
+        return lapse.simulated_ns(time.time_ns()) / 1e9
+
+    rate = lapsed_day(
+        simulated_clock,
+        (lapse.end_ns - time.time_ns()) / 1e9,
+        peak=PEAK_CALLS_PER_SECOND,
+        after=STEADY_CALLS_PER_SECOND,
+    )
+    async with openai.AsyncOpenAI(base_url=provider_url, api_key="simulated") as client:
+        await drive(client, visits(seed, clock=simulated_clock), rate=rate, session=session, seed=seed)

@@ -1,0 +1,87 @@
+"""How answers look in a terminal. Texts of users are shown as they are: nothing in them is markup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from assay.client.monitor import Answer, Monitor
+
+_COLOURS = {"HIGH": "red", "MEDIUM": "yellow", "LOW": "cyan"}
+
+
+def print_report(console: Console, monitor: Monitor, **filters: Any) -> None:
+    """The lab's report: usage summary, quality summary, alerts."""
+    console.rule("LLM monitoring report")
+    console.print(usage_table(monitor.usage(**filters)))
+    console.print(quality_table(monitor.quality(**filters)["scores"]))
+    alerts = monitor.alerts(**filters)
+    console.print(alert_table(alerts) if alerts else "No alerts: all metrics within acceptable ranges")
+
+
+def usage_table(usage: Answer) -> Table:
+    """Conversations, cost, tokens and latency."""
+    table = _table("Usage summary", "", "")
+    rows = {
+        "Total conversations": f"{usage['total_conversations']:,}",
+        "Total cost": dollars(usage["total_cost_usd"]),
+        "Unpriced calls": f"{usage['unpriced']:,}",
+        "Total tokens": f"{usage['total_tokens']:,}",
+        "Average latency": milliseconds(usage["avg_latency_ms"]),
+        "95% faster than": milliseconds(usage["p95_latency_ms"]),
+        "Cost per conversation": dollars(usage["avg_cost_per_conversation"]),
+        "Errors": f"{usage['errors']:,}",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def quality_table(scores: Mapping[str, Answer]) -> Table:
+    """Each score's mean and range."""
+    table = _table("Quality summary", "Score", "Mean", "Lowest", "Highest", "Conversations", "Not assessable")
+    for name, score in scores.items():
+        figures = (fraction(score[key]) for key in ("mean", "min", "max"))
+        table.add_row(name, *figures, str(score["n"]), str(score["not_assessable"]))
+    return table
+
+
+def alert_table(alerts: Iterable[Answer]) -> Table:
+    """Alerts, gravest first."""
+    table = _table("Alerts", "Severity", "Alert", "Prompt", "Call")
+    for alert in alerts:
+        severity = Text(alert["severity"], style=_COLOURS[alert["severity"]])
+        table.add_row(severity, alert["message"], Text(excerpt(alert["prompt"])), alert["span_id"])
+    return table
+
+
+def dollars(value: float | None) -> str:
+    """US dollars, or "unknown"."""
+    return "unknown" if value is None else f"${value:.4f}"
+
+
+def milliseconds(value: float | None) -> str:
+    """Milliseconds, or "unknown"."""
+    return "unknown" if value is None else f"{value:,.0f} ms"
+
+
+def fraction(value: float | None) -> str:
+    """A score to three places, "-" where it is not known."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+def excerpt(text: str, length: int = 50) -> str:
+    """The beginning of a text, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", show_header=any(columns))
+    for column in columns:
+        table.add_column(column)
+    return table
