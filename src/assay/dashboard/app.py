@@ -6,6 +6,8 @@ key of its own API as secrets; the page is a client like any other and shows onl
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import streamlit as st
 
 from assay.client.monitor import Monitor, connect
@@ -18,12 +20,12 @@ from assay.dashboard.welcome import first_call
 from assay.errors import AssayError
 
 FIRST_CALL_SECONDS = 3.0
+ICON = Path(__file__).with_name("icon.svg")
 
 
 def page() -> None:
     """The whole page; everything below the controls is asked for and drawn again on its own."""
-    st.set_page_config(page_title="Assay", page_icon=":material/monitoring:", layout="wide")
-    st.title("Assay", anchor=False)
+    st.set_page_config(page_title="Assay", page_icon=ICON, layout="wide")
     monitor = _monitor(st.secrets["assay_url"], st.secrets["assay_key"])
     names = _known_names(monitor)
     chosen, refresh_seconds = controls(names)
@@ -38,6 +40,7 @@ def _figures(monitor: Monitor, chosen: data.Filter, names: data.Names) -> None:
         if overview is None:
             _nothing(chosen, names)
         elif not names.knows(overview.names):
+            st.session_state["names"] = names.joined(overview.names)
             st.rerun()
         else:
             _draw(monitor, overview)
@@ -80,11 +83,7 @@ def _known_names(monitor: Monitor) -> data.Names:
     except AssayError:
         return known
     # Names only ever join: so a page that met one the list leaves out does not run again and again.
-    joined = data.Names(
-        tuple(sorted({*known.projects, *asked.projects})), tuple(sorted({*known.models, *asked.models}))
-    )
-    st.session_state["names"] = joined
-    return joined
+    return known.joined(asked)
 
 
 page()

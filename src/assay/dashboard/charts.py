@@ -8,6 +8,7 @@ specification.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -31,7 +32,22 @@ SCORE_COLOURS = {
 MODEL_COLOURS = (BLUE, AMBER, TEAL, VIOLET, RED, "#5fa8a8", "#b0803f", GREY)
 OTHER_MODELS = "other models"
 
-HEIGHT = 250
+HEIGHT = 280
+
+_SHARE = 0.9
+"""Of its bucket's width a bar fills so much."""
+
+_TIME_FORMATS = {
+    "milliseconds": "%H:%M:%S",
+    "seconds": "%H:%M:%S",
+    "minutes": "%H:%M",
+    "hours": "%H:%M",
+    "date": "%d %b",
+    "day": "%d %b",
+    "week": "%d %b",
+    "month": "%b %Y",
+    "year": "%Y",
+}
 
 Answer = Mapping[str, Any]
 Chart = alt.Chart | alt.LayerChart
@@ -39,19 +55,23 @@ Chart = alt.Chart | alt.LayerChart
 
 def quality_lines(points: Iterable[Answer]) -> Chart | None:
     """Each score's mean over time, 0..1; None where no score is known."""
-    rows = [
-        {"time": point["bucket"], "score": figures.name(name), "value": value, "calls": point["conversations"]}
+    rows: list[dict[str, Any]] = [
+        {
+            "time": datetime.fromisoformat(point["bucket"]),
+            "score": figures.name(name),
+            "value": value,
+            "calls": point["conversations"],
+        }
         for point in points
-        for name, value in sorted(point["scores"].items())
+        for name, value in point["scores"].items()
         if value is not None
     ]
     if not rows:
         return None
-    frame = _timed(rows)
     colours = {figures.name(name): colour for name, colour in SCORE_COLOURS.items()}
-    known = _names(frame, "score")
-    return (
-        alt.Chart(frame)
+    known = sorted({row["score"] for row in rows}, key=lambda name: (_place(name, list(colours)), name))
+    return _finished(
+        alt.Chart(pd.DataFrame(rows))
         .mark_line(point=alt.OverlayMarkDef(size=26, filled=True), strokeWidth=2, interpolate="monotone")
         .encode(
             x=_time_axis("time"),
@@ -60,7 +80,7 @@ def quality_lines(points: Iterable[Answer]) -> Chart | None:
                 "score:N",
                 title=None,
                 scale=alt.Scale(domain=known, range=[colours.get(name, GREY) for name in known]),
-                legend=alt.Legend(orient="bottom", columns=3),
+                legend=_legend(columns=4),
             ),
             tooltip=[
                 alt.Tooltip("score:N", title="Score"),
@@ -69,32 +89,18 @@ def quality_lines(points: Iterable[Answer]) -> Chart | None:
                 _time_tooltip("time"),
             ],
         )
-        .properties(height=HEIGHT)
     )
 
 
 def cost_bars(by_model: Iterable[Answer], bucket_seconds: int) -> Chart | None:
     """US dollars over time, stacked by model; None where nothing had a price."""
-    points = [point for point in by_model if point["cost_usd"] > 0]
-    if not points:
+    rows = _costs([point for point in by_model if point["cost_usd"] > 0], bucket_seconds)
+    if not rows:
         return None
-    shown = _dearest(points, len(MODEL_COLOURS) - 1)
-    frame = _timed(
-        [
-            {
-                "time": point["bucket"],
-                "model": (point["group"] or "(none given)") if point["group"] in shown else OTHER_MODELS,
-                "cost": point["cost_usd"],
-                "calls": point["calls"],
-            }
-            for point in points
-        ]
-    )
-    frame = frame.groupby(["time", "model"], as_index=False).sum()
-    frame["end"] = frame["time"] + timedelta(seconds=bucket_seconds * 0.9)
-    return (
-        alt.Chart(frame)
-        .mark_bar()
+    models = sorted({row["model"] for row in rows}, key=lambda name: (name == OTHER_MODELS, name))
+    return _finished(
+        alt.Chart(pd.DataFrame(rows))
+        .mark_bar(orient="vertical")
         .encode(
             x=_time_axis("time"),
             x2="end:T",
@@ -102,8 +108,8 @@ def cost_bars(by_model: Iterable[Answer], bucket_seconds: int) -> Chart | None:
             color=alt.Color(
                 "model:N",
                 title=None,
-                scale=alt.Scale(domain=_names(frame, "model"), range=list(MODEL_COLOURS)),
-                legend=alt.Legend(orient="bottom", columns=2, labelLimit=220),
+                scale=alt.Scale(domain=models, range=list(MODEL_COLOURS[: len(models)])),
+                legend=_legend(columns=2),
             ),
             tooltip=[
                 alt.Tooltip("model:N", title="Model"),
@@ -112,34 +118,27 @@ def cost_bars(by_model: Iterable[Answer], bucket_seconds: int) -> Chart | None:
                 _time_tooltip("time"),
             ],
         )
-        .properties(height=HEIGHT)
     )
 
 
-def latency_bars(bins: list[dict[str, Any]], marks: Mapping[str, float | None]) -> Chart:
+def latency_bars(bins: Iterable[Answer], marks: Mapping[str, float | None]) -> Chart:
     """How many conversations took how long, on a logarithmic scale, with named durations marked on it."""
-    frame = pd.DataFrame([{**bin, "took": _took(bin)} for bin in bins])
     scale = alt.Scale(type="log", nice=False)
     bars = (
-        alt.Chart(frame)
-        .mark_bar(color=BLUE, binSpacing=1)
+        alt.Chart(pd.DataFrame([{**bin, "took": _took(bin)} for bin in bins]))
+        .mark_bar(color=BLUE, orient="vertical")
         .encode(
             x=alt.X("from_ms:Q", title=None, scale=scale, axis=_duration_axis()),
             x2="to_ms:Q",
             y=alt.Y("conversations:Q", title=None, axis=alt.Axis(tickMinStep=1, tickCount=5)),
-            tooltip=[
-                alt.Tooltip("took:N", title="Took"),
-                alt.Tooltip("conversations:Q", title="Conversations"),
-            ],
+            tooltip=[alt.Tooltip("took:N", title="Took"), alt.Tooltip("conversations:Q", title="Conversations")],
         )
     )
-    marked = pd.DataFrame(
-        [{"mark": f"{mark} {figures.milliseconds(ms)}", "ms": ms} for mark, ms in marks.items() if ms is not None]
-    )
-    if marked.empty:
-        return bars.properties(height=HEIGHT)
+    marked = [{"mark": f"{mark} {figures.milliseconds(ms)}", "ms": ms} for mark, ms in marks.items() if ms is not None]
+    if not marked:
+        return _finished(bars)
     rules = (
-        alt.Chart(marked)
+        alt.Chart(pd.DataFrame(marked))
         .mark_rule(strokeWidth=2)
         .encode(
             x=alt.X("ms:Q", scale=scale),
@@ -148,37 +147,70 @@ def latency_bars(bins: list[dict[str, Any]], marks: Mapping[str, float | None]) 
                 title=None,
                 sort=None,
                 scale=alt.Scale(range=[AMBER, RED]),
-                legend=alt.Legend(orient="bottom", symbolType="stroke"),
+                legend=_legend(columns=2, symbol="stroke"),
             ),
             tooltip=[alt.Tooltip("mark:N", title="Mark")],
         )
     )
-    return alt.layer(bars, rules).properties(height=HEIGHT)
+    return _finished(alt.layer(bars, rules))
 
 
-def _timed(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    frame = pd.DataFrame(rows)
-    frame["time"] = pd.to_datetime(frame["time"], utc=True, format="ISO8601")
-    return frame
-
-
-def _names(frame: pd.DataFrame, column: str) -> list[str]:
-    return sorted(set(frame[column]), key=lambda name: (name == OTHER_MODELS, name))
-
-
-def _dearest(points: Iterable[Answer], number: int) -> set[str]:
-    costs: dict[str, float] = {}
+def _costs(points: list[Answer], bucket_seconds: int) -> list[dict[str, Any]]:
+    """One row a bucket and model, the models beyond the palette taken together."""
+    totals: Counter[str] = Counter()
     for point in points:
-        costs[point["group"]] = costs.get(point["group"], 0.0) + point["cost_usd"]
-    return set(sorted(costs, key=lambda model: -costs[model])[:number])
+        totals[point["group"]] += point["cost_usd"]
+    dearest = {model for model, _ in totals.most_common(len(MODEL_COLOURS) - 1)}
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for point in points:
+        model = (point["group"] or "(none given)") if point["group"] in dearest else OTHER_MODELS
+        start = datetime.fromisoformat(point["bucket"])
+        row = rows.setdefault(
+            (point["bucket"], model),
+            {
+                "time": start,
+                "end": start + _SHARE * timedelta(seconds=bucket_seconds),
+                "model": model,
+                "cost": 0.0,
+                "calls": 0,
+            },
+        )
+        row["cost"] += point["cost_usd"]
+        row["calls"] += point["calls"]
+    return list(rows.values())
 
 
 def _took(bin: Answer) -> str:
     return f"{figures.milliseconds(bin['from_ms'])} to {figures.milliseconds(bin['to_ms'])}"
 
 
+def _place(name: str, order: list[str]) -> int:
+    return order.index(name) if name in order else len(order)
+
+
+def _finished(chart: Any) -> Chart:
+    return chart.properties(height=HEIGHT, padding={"left": 0, "top": 4, "right": 4, "bottom": 0})
+
+
+def _legend(columns: int, symbol: str = "circle") -> alt.Legend:
+    return alt.Legend(
+        orient="bottom",
+        columns=columns,
+        labelLimit=150,
+        padding=0,
+        offset=10,
+        rowPadding=2,
+        symbolType=symbol,
+        symbolSize=90,
+    )
+
+
 def _time_axis(field: str) -> alt.X:
-    return alt.X(f"{field}:T", title=None, axis=alt.Axis(tickCount=6, labelOverlap=True, grid=False))
+    return alt.X(
+        f"{field}:T",
+        title=None,
+        axis=alt.Axis(format=_TIME_FORMATS, tickCount=6, labelOverlap=True, grid=False),
+    )
 
 
 def _time_tooltip(field: str) -> alt.Tooltip:
@@ -187,4 +219,5 @@ def _time_tooltip(field: str) -> alt.Tooltip:
 
 def _duration_axis() -> alt.Axis:
     label = "datum.value >= 1000 ? format(datum.value / 1000, '~g') + ' s' : format(datum.value, '~g') + ' ms'"
-    return alt.Axis(labelExpr=label, labelOverlap=True, grid=False, tickCount=6)
+    marks = [digit * 10**power for power in range(7) for digit in (1, 3)]
+    return alt.Axis(values=marks, labelExpr=label, labelOverlap=True, grid=False)

@@ -15,8 +15,9 @@ REFRESH_SECONDS: dict[str, float | None] = {"off": None, "5 s": 5, "15 s": 15, "
 
 
 def controls(names: Names) -> tuple[Filter, float | None]:
-    """Draw the row of controls; answers what is chosen, and the seconds between refreshes if there are any."""
+    """Draw the title and the controls; answers what is chosen, and the seconds between refreshes if it refreshes."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        st.title("Assay", anchor=False, width=150)
         span = st.segmented_control(
             "Time range", RANGES, default="24h", required=True, key="range", bind="query-params"
         )

@@ -42,6 +42,10 @@ class Names(msgspec.Struct, frozen=True):
         """Whether `other` holds nothing new."""
         return set(other.projects) <= set(self.projects) and set(other.models) <= set(self.models)
 
+    def joined(self, other: Names) -> Names:
+        """All names of both, in order."""
+        return Names(tuple(sorted({*self.projects, *other.projects})), tuple(sorted({*self.models, *other.models})))
+
 
 class Overview(msgspec.Struct, frozen=True):
     """All that one refresh of the page shows, as the API answers it."""

@@ -23,10 +23,12 @@ def dollars(amount: float | None) -> str:
 
 
 def milliseconds(duration: float | None) -> str:
-    """842 ms, 12.3 s."""
+    """842 ms, 1.87 s, 12.3 s."""
     if duration is None:
         return UNKNOWN
-    return f"{duration:,.0f} ms" if duration < 10_000 else f"{duration / 1000:,.1f} s"
+    if duration < 999.5:
+        return f"{duration:.0f} ms"
+    return f"{duration / 1000:.2f} s" if duration < 10_000 else f"{duration / 1000:,.1f} s"
 
 
 def score(value: float | None) -> str:

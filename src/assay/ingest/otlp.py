@@ -7,6 +7,7 @@ is the dialects' business.
 
 from __future__ import annotations
 
+import json
 import zlib
 from binascii import unhexlify
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as OtlpSpan
 
 from assay.errors import MalformedTelemetry
+from assay.store.rows import valid_unicode
 
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
@@ -102,10 +104,7 @@ def _parse_protobuf(body: bytes) -> ExportTraceServiceRequest:
 
 
 def _decode_json(body: bytes) -> Decoded:
-    try:
-        document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MalformedTelemetry(f"the body is not valid JSON: {error}") from None
+    document = _parse_json(body)
     refused: list[str] = []
     request = ExportTraceServiceRequest()
     for resource_json in _list(document, "resourceSpans", "the body"):
@@ -120,6 +119,18 @@ def _decode_json(body: bytes) -> Decoded:
                 except (json_format.ParseError, ValueError, TypeError, AttributeError) as error:
                     refused.append(f"span {_shown(span_json)}: {str(error)[:300]}")
     return _spans(request, refused)
+
+
+def _parse_json(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except (ValueError, RecursionError) as error:
+        try:
+            # The standard library bears half a surrogate pair, which JavaScript sends for a text it cut.
+            text = json.dumps(json.loads(body.decode("utf-8", "replace")), ensure_ascii=False)
+        except (ValueError, RecursionError):
+            raise MalformedTelemetry(f"the body is not valid JSON: {error}") from None
+        return json.loads(valid_unicode(text))
 
 
 def _list(parent: Any, key: str, where: str) -> list[dict[str, Any]]:
@@ -171,7 +182,7 @@ def _spans(request: ExportTraceServiceRequest, refused: list[str]) -> Decoded:
             scope = scope_spans.scope
             for span in scope_spans.spans:
                 if reason := _unusable(span):
-                    refused.append(f"span {span.span_id.hex() or span.name!r}: {reason}")
+                    refused.append(f"span {span.span_id.hex() or repr(span.name)}: {reason}")
                 else:
                     spans.append(_raw(span, resource, scope.name, scope.version))
     return Decoded(spans, refused)

@@ -42,6 +42,11 @@ def stamped(rows: pa.Table, at: int) -> pa.Table:
     )
 
 
+def valid_unicode(text: str) -> str:
+    """The text with U+FFFD for every lone surrogate, which UTF-8 cannot hold."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def _arrow_type(hint: Any) -> pa.DataType:
     return pa.string() if get_origin(hint) is Literal else _ARROW_TYPES[hint]
 
@@ -52,7 +57,7 @@ def _column(rows: Sequence[msgspec.Struct], field: pa.Field[Any]) -> pa.Array[An
     try:
         return build(values, field.type)
     except UnicodeEncodeError:
-        return build([_valid_unicode(value) for value in values], field.type)
+        return build([_storable(value) for value in values], field.type)
 
 
 def _map_array(values: Sequence[dict[str, str]], type: Any) -> pa.Array[Any]:
@@ -65,9 +70,7 @@ def _map_array(values: Sequence[dict[str, str]], type: Any) -> pa.Array[Any]:
     return map_array.from_arrays(offsets, pa.array(keys, pa.string()), pa.array(items, pa.string()), type)
 
 
-def _valid_unicode(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+def _storable(value: Any) -> Any:
     if isinstance(value, dict):
-        return {_valid_unicode(k): _valid_unicode(v) for k, v in value.items()}
-    return value
+        return {valid_unicode(k): valid_unicode(v) for k, v in value.items()}
+    return valid_unicode(value) if isinstance(value, str) else value

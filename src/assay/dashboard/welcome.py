@@ -1,0 +1,29 @@
+"""What a page without any call shows: how to send the first one."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+DEFAULT_URL = "http://127.0.0.1:4318"
+
+
+def first_call(url: str, *, needs_key: bool) -> None:
+    """The lines that send a first call to this server; the page shows the call as soon as it is stored."""
+    st.subheader("No calls yet: send the first one", anchor=False)
+    st.markdown("Set Assay up in the program that talks to a language model, then use the client as before:")
+    st.code(_lines(url, needs_key), language="python")
+    st.markdown("This page looks for it every few seconds and shows it as soon as it is stored.")
+    st.caption("No API key of a model at hand? `assay demo` sends realistic calls from a simulated provider.")
+
+
+def _lines(url: str, needs_key: bool) -> str:
+    arguments = [f'"{url}"'] * (url != DEFAULT_URL) + ['api_key="…"'] * needs_key
+    return f"""import assay, openai
+
+assay.init({", ".join(arguments)})
+client = openai.OpenAI()
+with assay.session("user_001"):
+    client.chat.completions.create(
+        model="gpt-4o-mini", messages=[{{"role": "user", "content": "What is machine learning?"}}]
+    )
+"""

@@ -1,0 +1,211 @@
+"""What tests share: a store inside this process, real servers on loopback, and OTLP spans to send."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import hypothesis
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+
+from assay.client.monitor import Monitor, connect
+from assay.simulate.provider import running_provider
+from assay.store.connect import Store, open_store
+
+# Timing never decides a test.
+hypothesis.settings.register_profile("assay", deadline=None)
+hypothesis.settings.load_profile("assay")
+
+PROTOBUF = {"Content-Type": "application/x-protobuf"}
+
+
+class Server:
+    """An `assay serve` of its own on a free port, which can be killed and started again."""
+
+    def __init__(self, directory: Path, **environment: str) -> None:
+        self.directory = directory
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        own = {"ASSAY_PORT": str(self.port), "ASSAY_STORE": str(directory / "data")}
+        self._environment = {**os.environ, **own, **environment}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        return (self.directory / "server.log").read_text()
+
+    def start(self) -> Server:
+        command = [sys.executable, "-m", "assay", "serve"]
+        with (self.directory / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(command, cwd=self.directory, env=self._environment, stdout=log, stderr=log)
+        deadline = time.monotonic() + 60
+        while self._process.poll() is None and time.monotonic() < deadline:
+            try:
+                if httpx.get(f"{self.url}/api/health", timeout=5).status_code in (200, 401):
+                    return self
+            except httpx.HTTPError:
+                time.sleep(0.05)
+        raise AssertionError(f"the server did not start:\n{self.log}")
+
+    def kill(self) -> None:
+        """kill -9: no time to finish anything."""
+        assert self._process
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait(10)
+
+    def stop(self) -> int:
+        assert self._process
+        self._process.terminate()
+        return self._process.wait(20)
+
+    def post(self, spans: ExportTraceServiceRequest | bytes, **headers: str) -> httpx.Response:
+        body = spans if isinstance(spans, bytes) else spans.SerializeToString()
+        return httpx.post(f"{self.url}/v1/traces", content=body, headers={**PROTOBUF, **headers}, timeout=30)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def otlp(*spans: dict[str, Any], project: str = "default") -> ExportTraceServiceRequest:
+    """A request with these spans; each a dictionary of what differs from an ordinary chat call of now.
+
+    Keys with a dot are attributes; `attributes` replaces all of them.
+    """
+    request = ExportTraceServiceRequest()
+    resource_spans = request.resource_spans.add()
+    resource_spans.resource.attributes.extend(key_values({"service.name": "tests", "assay.project": project}))
+    scope_spans = resource_spans.scope_spans.add()
+    scope_spans.scope.name = "tests"
+    for wanted in spans:
+        span = scope_spans.spans.add()
+        now = time.time_ns()
+        span.trace_id = bytes.fromhex(wanted.get("trace_id", secrets.token_hex(16)))
+        span.span_id = bytes.fromhex(wanted.get("span_id", secrets.token_hex(8)))
+        span.parent_span_id = bytes.fromhex(wanted.get("parent_span_id", ""))
+        span.name = wanted.get("name", "chat gpt-4o-mini")
+        span.start_time_unix_nano = wanted.get("start_ns", now - 1_000_000_000)
+        span.end_time_unix_nano = wanted.get("end_ns", span.start_time_unix_nano + 800_000_000)
+        if "error" in wanted:
+            span.status.code = span.status.STATUS_CODE_ERROR
+            span.status.message = wanted["error"]
+        own = {key: value for key, value in wanted.items() if "." in key}
+        span.attributes.extend(key_values(wanted.get("attributes", {**chat_attributes(), **own})))
+    return request
+
+
+def chat_attributes(
+    prompt: str = "What is machine learning?", response: str = "A way to learn from data."
+) -> dict[str, Any]:
+    return {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": "gpt-4o-mini",
+        "gen_ai.response.model": "gpt-4o-mini-2024-07-18",
+        "gen_ai.usage.input_tokens": 1000,
+        "gen_ai.usage.output_tokens": 500,
+        "gen_ai.input.messages": messages(user=prompt),
+        "gen_ai.output.messages": messages(assistant=response),
+    }
+
+
+def messages(**by_role: str) -> str:
+    return json.dumps(
+        [{"role": role, "parts": [{"type": "text", "content": content}]} for role, content in by_role.items()]
+    )
+
+
+def key_values(attributes: dict[str, Any]) -> Iterator[KeyValue]:
+    for key, value in attributes.items():
+        pair = KeyValue(key=key)
+        match value:
+            case bool():
+                pair.value.bool_value = value
+            case int():
+                pair.value.int_value = value
+            case float():
+                pair.value.double_value = value
+            case list():
+                for item in value:
+                    pair.value.array_value.values.add().string_value = item
+            case _:
+                pair.value.string_value = value
+        yield pair
+
+
+def eventually(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+    """The first true value of a condition. Fails with what it said last after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"still {value!r} after {seconds} s"
+        time.sleep(0.05)
+    return value
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """The one store of this process (the engine allows one path a process); tests keep apart by `project`."""
+    opened = open_store(str(tmp_path_factory.mktemp("store")))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def project() -> str:
+    """A project that no other test uses."""
+    return f"test-{secrets.token_hex(4)}"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that all tests share; they keep apart by `project`."""
+    started = Server(tmp_path_factory.mktemp("server")).start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Makes servers of the test's own, with settings as environment variables; ends them afterwards."""
+    made: list[Server] = []
+
+    def make(**environment: str) -> Server:
+        directory = tmp_path / f"server-{len(made)}"
+        directory.mkdir()
+        made.append(Server(directory, **environment))
+        return made[-1].start()
+
+    yield make
+    for one in made:
+        one.stop()
+
+
+@pytest.fixture
+def monitor(server: Server) -> Iterator[Monitor]:
+    with connect(server.url) as connected:
+        yield connected
+
+
+@pytest.fixture(scope="session")
+def provider_url() -> Iterator[str]:
+    """The base URL of a simulated provider that answers at once."""
+    with running_provider(latency_scale=0) as url:
+        yield url
