@@ -70,7 +70,7 @@ class _Recorder:
     """Opens the span of one call and writes what went in and came out."""
 
     def __init__(self, function: Callable[..., Any], name: str, kind: Observed, capture: bool) -> None:
-        self._function = function
+        self._signature = inspect.signature(function)
         self._name = name
         self._operation, self._name_key, self._input_key, self._output_key = _CONVENTIONS[kind]
         self._capture = capture
@@ -88,7 +88,7 @@ class _Recorder:
 
     def _arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         try:
-            bound = inspect.signature(self._function).bind(*args, **kwargs).arguments
+            bound = self._signature.bind(*args, **kwargs).arguments
         except (TypeError, ValueError):
             return {"args": args, **kwargs}
         named = {name: value for name, value in bound.items() if name not in ("self", "cls")}

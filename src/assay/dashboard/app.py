@@ -20,14 +20,19 @@ from assay.dashboard.welcome import first_call
 from assay.errors import AssayError
 
 FIRST_CALL_SECONDS = 3.0
+"""How often a page without any call looks for the first one."""
+
+NAMES_SECONDS = 60
+"""For so long all visitors share one answer about which projects and models there are."""
+
 ICON = Path(__file__).with_name("icon.svg")
 
 
 def page() -> None:
     """The whole page; everything below the controls is asked for and drawn again on its own."""
     st.set_page_config(page_title="Assay", page_icon=ICON, layout="wide")
-    monitor = _monitor(st.secrets["assay_url"], st.secrets["assay_key"])
-    names = _known_names(monitor)
+    url, key = st.secrets["assay_url"], st.secrets["assay_key"]
+    monitor, names = _monitor(url, key), _known_names(url, key)
     chosen, refresh_seconds = controls(names)
     if not names.projects:
         refresh_seconds = min(refresh_seconds or FIRST_CALL_SECONDS, FIRST_CALL_SECONDS)
@@ -76,10 +81,15 @@ def _monitor(url: str, key: str) -> Monitor:
     return connect(url, api_key=key or None)
 
 
-def _known_names(monitor: Monitor) -> data.Names:
+@st.cache_data(ttl=NAMES_SECONDS, show_spinner=False)
+def _asked_names(url: str, key: str) -> data.Names:
+    return data.names(_monitor(url, key))
+
+
+def _known_names(url: str, key: str) -> data.Names:
     known: data.Names = st.session_state.get("names", data.Names())
     try:
-        asked = data.names(monitor)
+        asked = _asked_names(url, key)
     except AssayError:
         return known
     # Names only ever join: so a page that met one the list leaves out does not run again and again.

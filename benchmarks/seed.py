@@ -1,0 +1,148 @@
+"""Write generated calls and their scores straight into a store, as fast as the engine takes them.
+
+Thirty days with a daily rhythm, several projects, models, users and sessions, heavy-tailed latency.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from assay.ingest.writer import SPAN_SCHEMA
+from assay.store.connect import Store, open_store
+from assay.store.housekeeping import merge_closed_days
+from assay.store.rows import stamped
+from assay.store.scores import SCORE_SCHEMA
+from measuring import WORDS
+
+BLOCK = 20_000
+MODELS = [
+    "gpt-4o-mini-2024-07-18",
+    "gpt-4o-2024-08-06",
+    "gpt-4.1-mini-2025-04-14",
+    "o4-mini-2025-04-16",
+    "acme-local-7b",
+]
+SCORES = ["relevance", "coherence", "toxicity", "groundedness"]
+DAY_US = 86_400_000_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--store", required=True)
+    parser.add_argument("--calls", type=int, default=1_000_000)
+    parser.add_argument("--days", type=int, default=30)
+    parser.add_argument("--text-bytes", type=int, default=2000)
+    options = parser.parse_args()
+    began = time.perf_counter()
+    store = open_store(options.store)
+    seed(store, options.calls, options.days, options.text_bytes)
+    store.close()
+    print(f"{options.calls:,} calls in {time.perf_counter() - began:.0f} s")
+
+
+def seed(store: Store, calls: int, days: int = 30, text_bytes: int = 2000, seed: int = 0) -> None:
+    """Write the calls and merge the days that are over, as the server's housekeeping would have."""
+    rng = np.random.default_rng(seed)
+    texts = _texts(rng, text_bytes // 2)
+    starts = _starts(rng, calls, days)
+    for first in range(0, calls, BLOCK):
+        started_at = starts[first : first + BLOCK]
+        spans = _spans(rng, started_at, texts)
+        now = time.time_ns() // 1000
+        store.insert("spans", stamped(spans, now))
+        store.insert("scores", stamped(_scores(rng, spans), now))
+    merge_closed_days(store)
+
+
+def _starts(rng: np.random.Generator, calls: int, days: int) -> np.ndarray:
+    """In order of time; three times as many at noon as at midnight."""
+    now = time.time_ns() // 1000
+    hours = rng.triangular(0, 12, 24, calls) / 24
+    starts = now - rng.integers(0, days, calls) * DAY_US - (hours * DAY_US).astype(np.int64)
+    return np.sort(starts)
+
+
+def _texts(rng: np.random.Generator, size: int, different: int = 5000) -> pa.Array:
+    words = np.array(WORDS)
+    return pa.array([" ".join(rng.choice(words, size // 6))[:size] for _ in range(different)])
+
+
+def _spans(rng: np.random.Generator, started_at: np.ndarray, texts: pa.Array) -> pa.Table:
+    count = len(started_at)
+    tokens_in, tokens_out = rng.integers(50, 900, count), rng.integers(50, 400, count)
+    model = pa.array(MODELS).take(pa.array(rng.choice(5, count, p=[0.5, 0.15, 0.2, 0.05, 0.1])))
+    cost = tokens_in * 0.15e-6 + tokens_out * 0.6e-6
+    columns: dict[str, Any] = {
+        "trace_id": _hex(rng, count, 16),
+        "span_id": _hex(rng, count, 8),
+        "project": _named(rng, count, "project", 3),
+        "service": _named(rng, count, "service", 5),
+        "kind": pa.repeat("llm", count),
+        "name": pa.repeat("chat", count),
+        "operation": pa.repeat("chat", count),
+        "provider": pa.repeat("openai", count),
+        "request_model": model,
+        "response_model": model,
+        "response_id": _hex(rng, count, 12),
+        "session_id": _named(rng, count, "session", 50_000),
+        "user_id": _named(rng, count, "user", 5000),
+        "started_at": pa.array(started_at, pa.timestamp("us", "UTC")),
+        "latency_ms": pa.array(rng.lognormal(6.7, 0.7, count)),
+        "temperature": pa.array(rng.choice([0.0, 0.2, 0.7, 1.0], count)),
+        "prompt": texts.take(pa.array(rng.integers(0, len(texts), count))),
+        "response": texts.take(pa.array(rng.integers(0, len(texts), count))),
+        "input_tokens": pa.array(tokens_in),
+        "output_tokens": pa.array(tokens_out),
+        "cost_usd": pa.array(np.where(rng.random(count) < 0.1, np.nan, cost), from_pandas=True),
+        "status": pa.array(["ok", "error"]).take(pa.array((rng.random(count) < 0.02).astype(int))),
+        "counted": pa.repeat(True, count),
+    }
+    return pa.table([columns[f.name] if f.name in columns else _empty(f.type, count) for f in SPAN_SCHEMA], SPAN_SCHEMA)
+
+
+def _scores(rng: np.random.Generator, spans: pa.Table) -> pa.Table:
+    count = spans.num_rows
+    tables = list[pa.Table]()
+    for name in SCORES:
+        value = rng.beta(1, 30, count) if name == "toxicity" else rng.beta(8, 2, count)
+        columns: dict[str, Any] = {
+            "target": spans["span_id"],
+            "name": pa.repeat(name, count),
+            "value": pa.array(np.where(rng.random(count) < 0.1, np.nan, value), from_pandas=True),
+            "scorer": pa.repeat("seed", count),
+            "source": pa.repeat("scorer", count),
+            "project": spans["project"],
+            "model": spans["response_model"],
+            "session_id": spans["session_id"],
+            "started_at": spans["started_at"],
+        }
+        arrays = [columns[f.name] if f.name in columns else _empty(f.type, count) for f in SCORE_SCHEMA]
+        tables.append(pa.table(arrays, SCORE_SCHEMA))
+    return pa.concat_tables(tables)
+
+
+def _empty(type: pa.DataType, count: int) -> Any:
+    if pa.types.is_string(type):
+        return pa.repeat("", count)
+    if pa.types.is_map(type):
+        return pa.array([[]] * count, type)
+    return pa.repeat(pa.scalar(False, type), count) if pa.types.is_boolean(type) else pa.nulls(count, type)
+
+
+def _named(rng: np.random.Generator, count: int, stem: str, different: int) -> pa.Array:
+    names = pa.array([f"{stem}-{i}" for i in range(different)])
+    return names.take(pa.array(rng.integers(0, different, count)))
+
+
+def _hex(rng: np.random.Generator, count: int, size: int) -> pa.Array:
+    raw = rng.bytes(count * size)
+    return pa.array([raw[i : i + size].hex() for i in range(0, count * size, size)])
+
+
+if __name__ == "__main__":
+    main()
