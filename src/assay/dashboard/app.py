@@ -92,6 +92,8 @@ def _known_names(url: str, key: str) -> data.Names:
         asked = _asked_names(url, key)
     except AssayError:
         return known
+    if not asked.projects:
+        _asked_names.clear()
     # Names only ever join: so a page that met one the list leaves out does not run again and again.
     return known.joined(asked)
 

@@ -13,6 +13,8 @@ from assay.dashboard.data import RANGES, Filter, Names
 
 REFRESH_SECONDS: dict[str, float | None] = {"off": None, "5 s": 5, "15 s": 15, "60 s": 60}
 
+_NONE_GIVEN = "(none given)"
+
 
 def controls(names: Names) -> tuple[Filter, float | None]:
     """Draw the title and the controls; answers what is chosen, and the seconds between refreshes if it refreshes."""
@@ -38,13 +40,13 @@ def controls(names: Names) -> tuple[Filter, float | None]:
 def _choice(label: str, key: str, everything: str, names: Iterable[str]) -> str | None:
     # A link may name what this store has no call of: then the page says so, instead of showing everything.
     linked = st.query_params.get(key)
-    options = {*names, *([linked] if linked and linked != everything else [])}
+    options = {*names, *([linked] if linked and linked not in (everything, _NONE_GIVEN) else [])}
     chosen = st.selectbox(
         label,
         [everything, *sorted(options)],
         key=key,
         bind="query-params",
-        format_func=lambda name: name or "(none given)",
+        format_func=lambda name: name or _NONE_GIVEN,
         filter_mode="contains",
         width=190,
     )

@@ -219,15 +219,14 @@ def _attributes(pairs: Sequence[KeyValue]) -> dict[str, Value]:
 
 
 def _value(any_value: AnyValue) -> Value:
-    match any_value.WhichOneof("value"):
-        case None:
-            return None
-        case "array_value":
-            return [_value(item) for item in any_value.array_value.values]
-        case "kvlist_value":
-            return _attributes(any_value.kvlist_value.values)
-        case kind:
-            return getattr(any_value, kind)
+    kind = any_value.WhichOneof("value")
+    if kind == "string_value":
+        return any_value.string_value
+    if kind == "array_value":
+        return [_value(item) for item in any_value.array_value.values]
+    if kind == "kvlist_value":
+        return _attributes(any_value.kvlist_value.values)
+    return getattr(any_value, kind) if kind else None
 
 
 # Protobuf refuses a whole message for one string cut in the middle of a character, as attribute length

@@ -11,6 +11,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+import msgspec
+
 Attributes = Mapping[str, Any]
 
 _LARGEST_COUNT = 2**53
@@ -54,7 +56,7 @@ def count(attributes: Attributes, *names: str) -> int | None:
 def number(attributes: Attributes, *names: str) -> float | None:
     """The first of these attributes as a finite number, None where there is none."""
     value = first(attributes, *names)
-    if isinstance(value, bool | list | dict) or value is None:
+    if value is None or isinstance(value, bool | list | dict):
         return None
     try:
         parsed = float(value)
@@ -73,15 +75,26 @@ def structured(value: Any) -> Any:
     """A value that may be JSON inside a string, as data; other strings stay as they are."""
     if isinstance(value, str) and value[:1] in ("[", "{", '"'):
         try:
-            return json.loads(value)
+            return msgspec.json.decode(value)
         except (ValueError, RecursionError):
-            return value
+            return _leniently_parsed(value)
     return value
+
+
+def _leniently_parsed(value: str) -> Any:
+    """JSON with what only the standard library bears (NaN, half surrogate pairs), else the text itself."""
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
 
 
 def to_json(value: Any) -> str:
     """Compact JSON; bytes and other strangers become text."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_shown)
+    try:
+        return msgspec.json.encode(value).decode()
+    except (TypeError, ValueError, RecursionError):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_shown)
 
 
 def objects(value: Any) -> list[dict[str, Any]]:
