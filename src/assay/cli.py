@@ -89,7 +89,10 @@ def demo(
     """Start everything and drive it with simulated conversations, to look around."""
     from assay.demo import demo as run
 
-    run(load_config(host=host, port=port, store=store), console, once=once, time_scale=time_scale, seed=seed)
+    try:
+        run(load_config(host=host, port=port, store=store), console, once=once, time_scale=time_scale, seed=seed)
+    except KeyboardInterrupt:
+        console.print("stopped")
 
 
 @app.command()

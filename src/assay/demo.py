@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 from typing import IO
 
 import openai
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
 from rich.console import Console
 from rich.text import Text
 
@@ -55,13 +57,26 @@ def demo(config: Config, console: Console, *, once: bool, time_scale: float, see
         lapse = TimeLapse(otlp_exporter(where), now_ns - DAY_NS, time_scale, start_ns=now_ns + DAY_NS)
         init(url, service="assay-demo", project="demo", api_key=where.api_key, exporter=lapse)
         console.print(f"\n[bold]Dashboard[/bold]  [link={url}]{url}[/link]\n")
-        with connect(url, api_key=where.api_key) as monitor:
+        with connect(url, api_key=where.api_key) as monitor, _exporting_ended():
             _lab(console, provider_url)
             if once:
                 print_report(console, monitor, since=began.isoformat())
                 return
-        console.print(f"\nYesterday passes in a minute, then traffic goes on. Watch {url}; Ctrl-C stops everything.")
-        asyncio.run(_traffic(provider_url, lapse, seed))
+            console.print(
+                f"\nYesterday passes in a minute, then traffic goes on. Watch {url}; Ctrl-C stops everything."
+            )
+            asyncio.run(_traffic(provider_url, lapse, seed))
+
+
+@contextmanager
+def _exporting_ended() -> Generator[None]:
+    """Send what waits before the server that takes it is stopped."""
+    try:
+        yield
+    finally:
+        provider = trace.get_tracer_provider()
+        if isinstance(provider, TracerProvider):
+            provider.shutdown()
 
 
 @contextmanager

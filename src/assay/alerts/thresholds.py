@@ -61,8 +61,8 @@ def recent_alerts(
     recent: int = RECENT,
     thresholds: tuple[Threshold, ...] = LAB_THRESHOLDS,
 ) -> list[Alert]:
-    """Alerts on the `recent` newest calls of the selection, gravest first, newest first among equals."""
-    newest = calls(store, selection, limit=recent).calls
+    """Alerts on the `recent` newest conversations of the selection, gravest first, newest first among equals."""
+    newest = calls(store, selection, kind="llm", limit=recent).calls
     alerts = [alert for call in newest for limit in thresholds if (alert := _exceeds(call, limit))]
     return sorted(alerts, key=lambda alert: ("HIGH", "MEDIUM", "LOW").index(alert.severity))
 

@@ -35,6 +35,7 @@ def calls(
     selection: Selection,
     *,
     q: str = "",
+    kind: str = "",
     trace_id: str = "",
     order: str = "started_at",
     limit: int = 50,
@@ -42,7 +43,8 @@ def calls(
 ) -> Page:
     """A page of counted calls with their scores as {name: value}.
 
-    `q` keeps calls whose prompt or response has all its words, whatever their case. Raises AssayError for
+    `kind` keeps conversations ("llm") or embeddings ("embedding"). `q` keeps calls whose prompt or response has
+    all its words, whatever their case. Raises AssayError for
     an unknown order, a limit outside 1..1000 or a cursor that no page gave.
     """
     if order not in ORDERS:
@@ -53,6 +55,9 @@ def calls(
     if q.strip():
         where += " AND (hasAllTokens(prompt, {q:String}) OR hasAllTokens(response, {q:String}))"
         parameters["q"] = q
+    if kind:
+        where += " AND kind = {kind:String}"
+        parameters["kind"] = kind
     if trace_id:
         where += " AND trace_id = {trace_id:String}"
         parameters["trace_id"] = trace_id.lower()

@@ -65,7 +65,8 @@ def _draw(monitor: Monitor, overview: data.Overview) -> None:
         cost(overview)
     with right:
         latency(overview)
-    recent_conversations(monitor, overview.calls)
+    # A fragment of its own: opening a conversation asks for that one alone, not for all figures again.
+    st.fragment(recent_conversations)(monitor, overview.calls)
 
 
 def _nothing(chosen: data.Filter, names: data.Names) -> None:

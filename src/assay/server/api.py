@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import Body, Depends, FastAPI, Query, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from assay.alerts.thresholds import RECENT, recent_alerts
 from assay.analytics.calls import ORDERS, call, calls
@@ -21,8 +21,10 @@ from assay.analytics.summaries import GROUPS, SCORE_GROUPS, quality, quality_by,
 from assay.analytics.trends import latencies, trends
 from assay.errors import AssayError, NotFound, StoreError, StoreUnavailable
 from assay.ingest.receiver import RETRY_AFTER_SECONDS
+from assay.records import CALL_KINDS
 from assay.reports.exports import FORMATS, MEDIA_TYPES, export
 from assay.reports.summary import summary_report
+from assay.server.docs import docs_page
 from assay.server.feedback import NewScore, store_score
 from assay.store.connect import Store
 
@@ -67,7 +69,7 @@ Selected = Annotated[Selection, Depends(selection)]
 
 def api(store: Store, health: Health, version: str) -> FastAPI:
     """The API over an open store."""
-    app = FastAPI(title="Assay", version=version, docs_url="/docs", redoc_url=None)
+    app = FastAPI(title="Assay", version=version, docs_url=None, redoc_url=None)
 
     @app.get("/health")
     def get_health() -> Response:
@@ -104,6 +106,7 @@ def api(store: Store, health: Health, version: str) -> FastAPI:
     @app.get("/calls")
     def get_calls(
         selected: Selected,
+        kind: Annotated[str, _one_of(CALL_KINDS)] = "",
         trace_id: str = "",
         q: Annotated[str, Query(description="words that prompt or response must hold")] = "",
         order: Annotated[str, _one_of(ORDERS)] = "started_at",
@@ -111,7 +114,7 @@ def api(store: Store, health: Health, version: str) -> FastAPI:
         cursor: str = "",
     ) -> Response:
         """A page of calls with their scores."""
-        page = calls(store, selected, q=q, trace_id=trace_id, order=order, limit=limit, cursor=cursor)
+        page = calls(store, selected, q=q, kind=kind, trace_id=trace_id, order=order, limit=limit, cursor=cursor)
         return _json(page._asdict())
 
     @app.get("/calls/{span_id}")
@@ -147,6 +150,10 @@ def api(store: Store, health: Health, version: str) -> FastAPI:
         if format != "md":
             raise AssayError(f"cannot write a report as {format!r}: choose md")
         return PlainTextResponse(summary_report(store, selected), media_type="text/markdown; charset=utf-8")
+
+    @app.get("/docs", include_in_schema=False)
+    def get_docs() -> HTMLResponse:
+        return HTMLResponse(docs_page(app.openapi()))
 
     @app.exception_handler(AssayError)
     def refuse(_: Request, error: AssayError) -> JSONResponse:

@@ -147,9 +147,7 @@ def _told(result: str) -> str:
         return result.rstrip(".")
     if not isinstance(fields, dict):
         return result.rstrip(".")
-    told = [
-        f"the {name.replace('_', ' ')} is {value}" for name, value in cast("dict[str, Any]", fields).items()
-    ]
+    told = [f"the {name.replace('_', ' ')} is {value}" for name, value in cast("dict[str, Any]", fields).items()]
     return " and ".join([", ".join(told[:-1]), told[-1]] if len(told) > 1 else told)
 
 
@@ -188,9 +186,7 @@ def _words_for(name: str, prompt: str, text: str) -> str | None:
     if re.search(r"(^|_)(id|number|order|code)$", name):
         found = re.search(r"\b[A-Z]{2,}-?\d+\b|\b\d{3,}\b", prompt)
     elif re.search(r"city|place|location|country|town", name):
-        found = re.search(
-            r"(?<=\b(?:in|at|to) )[A-Z]\w+(?: [A-Z]\w+)*|(?<=\bfor )[A-Z]\w+(?: [A-Z]\w+)*", prompt
-        )
+        found = re.search(r"(?<=\b(?:in|at|to) )[A-Z]\w+(?: [A-Z]\w+)*|(?<=\bfor )[A-Z]\w+(?: [A-Z]\w+)*", prompt)
     else:
         return text
     return found.group() if found else None

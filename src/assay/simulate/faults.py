@@ -81,9 +81,7 @@ def demanded(header: str) -> frozenset[Fault]:
     asked = {name.strip() for name in header.split(",") if name.strip()}
     if unknown := asked.difference(FAULTS):
         known = ", ".join(FAULTS)
-        raise ProviderError(
-            400, f"Unknown fault {sorted(unknown)} in {HEADER}. Known are: {known}.", param=HEADER
-        )
+        raise ProviderError(400, f"Unknown fault {sorted(unknown)} in {HEADER}. Known are: {known}.", param=HEADER)
     return cast("frozenset[Fault]", frozenset(asked))
 
 
@@ -145,9 +143,7 @@ def overloaded(_model: str = "") -> ProviderError:
 
 
 _ERRORS: Mapping[str, Callable[[str], ProviderError]] = {
-    "error_400": lambda _model: bad_request(
-        "Invalid value for 'messages[0].content'.", "messages[0].content"
-    ),
+    "error_400": lambda _model: bad_request("Invalid value for 'messages[0].content'.", "messages[0].content"),
     "error_401": lambda _model: unauthorised("sk-simulated-bad"),
     "error_404": unknown_model,
     "error_429": rate_limited,

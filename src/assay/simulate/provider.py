@@ -79,9 +79,7 @@ def running_provider(
     """
     app = provider_app(seed=seed, latency_scale=latency_scale, faults=faults, hang_s=hang_s)
     listener = _listener(host, port)
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=0
-    )
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=0)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],), name="assay-provider", daemon=True)
     with _quiet(thread), listener:
@@ -118,9 +116,7 @@ class _Provider:
         rng = _seeded(f"{key}|text")
         answers = choices(asked, self._library, rng, _manner(happening), model.reasons)
         counts = wire.usage(answers, prompted, min(self._cache.cached_tokens(model.name, texts), prompted))
-        envelope = wire.Envelope(
-            id=f"chatcmpl-{secrets.token_hex(14)}", created=int(time.time()), model=model.dated
-        )
+        envelope = wire.Envelope(id=f"chatcmpl-{secrets.token_hex(14)}", created=int(time.time()), model=model.dated)
         speed = self._pace(model, key, happening, max(answer.reasoning_tokens for answer in answers))
         if asked.stream:
             chunks = self._chunks(envelope, asked, answers, counts, speed, "disconnect" in happening, rng)
@@ -242,9 +238,7 @@ def _seeded(key: str) -> random.Random:
 
 
 def _manner(happening: frozenset[Fault]) -> Manner:
-    faulty: list[Manner] = [
-        manner for manner in cast("tuple[Manner, ...]", get_args(Manner)) if manner in happening
-    ]
+    faulty: list[Manner] = [manner for manner in cast("tuple[Manner, ...]", get_args(Manner)) if manner in happening]
     return faulty[0] if faulty else "answer"
 
 

@@ -166,9 +166,7 @@ def chat_request(body: bytes) -> ChatRequest:
         effort=options.reasoning_effort or "medium",
     )
     if options.stream_options and not stream:
-        raise bad_request(
-            "The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options"
-        )
+        raise bad_request("The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options")
     _check_json_mode(request)
     return request
 
@@ -271,8 +269,7 @@ def _wrong_type(name: str, expected: str, value: object) -> Exception:
 def _messages(sent: list[Any]) -> tuple[Json, ...]:
     if not sent:
         raise bad_request(
-            "Invalid 'messages': empty array. Expected an array with minimum length 1,"
-            " but got an empty array instead.",
+            "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead.",
             "messages",
             "empty_array",
         )
@@ -290,9 +287,7 @@ def _check_message(message: Any, name: str) -> None:
         raise _missing(f"{name}.role")
     if not isinstance(role, str) or role not in _ROLES:
         known = ", ".join(f"'{known}'" for known in sorted(_ROLES))
-        raise bad_request(
-            f"Invalid value: '{role}'. Supported values are: {known}.", f"{name}.role", "invalid_value"
-        )
+        raise bad_request(f"Invalid value: '{role}'. Supported values are: {known}.", f"{name}.role", "invalid_value")
     if content is None and role != "assistant":
         raise bad_request(f"Invalid value for 'content': expected a string, got null. ({name}.content)", name)
     if not isinstance(content, str | list | None):
@@ -311,15 +306,13 @@ def _check_number(sent: Json, name: str, low: float, high: float, whole: bool) -
     kind = "integer" if whole else "decimal"
     if value > high:
         raise bad_request(
-            f"Invalid '{name}': {kind} above maximum value."
-            f" Expected a value <= {high}, but got {value} instead.",
+            f"Invalid '{name}': {kind} above maximum value. Expected a value <= {high}, but got {value} instead.",
             name,
             f"{kind}_above_max_value",
         )
     if value < low:
         raise bad_request(
-            f"Invalid '{name}': {kind} below minimum value."
-            f" Expected a value >= {low}, but got {value} instead.",
+            f"Invalid '{name}': {kind} below minimum value. Expected a value >= {low}, but got {value} instead.",
             name,
             f"{kind}_below_min_value",
         )
@@ -336,8 +329,7 @@ def _check_json_mode(request: ChatRequest) -> None:
     asks = request.response_format.type == "json_object"
     if asks and not any("json" in text.lower() for text in request.texts):
         raise bad_request(
-            "'messages' must contain the word 'json' in some form, to use 'response_format'"
-            " of type 'json_object'.",
+            "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'.",
             "messages",
         )
 

@@ -156,9 +156,7 @@ def _plain(prompt: str) -> str:
 
 
 def _singular(word: str) -> str:
-    return (
-        word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
-    )
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
 
 
 def _filled(templates: Sequence[str], prompt: str) -> tuple[str, ...]:
@@ -167,7 +165,4 @@ def _filled(templates: Sequence[str], prompt: str) -> tuple[str, ...]:
 
 
 def _is_thanks(prompt: str) -> bool:
-    return (
-        len(prompt) < 60
-        and re.match(r"\s*(ok(ay)?,?\s+)?(thanks|thank you|great, thank)", prompt, re.I) is not None
-    )
+    return len(prompt) < 60 and re.match(r"\s*(ok(ay)?,?\s+)?(thanks|thank you|great, thank)", prompt, re.I) is not None

@@ -29,9 +29,7 @@ class TimeLapse(SpanExporter):
     start.
     """
 
-    def __init__(
-        self, exporter: SpanExporter, origin_ns: int, scale: float, *, start_ns: int | None = None
-    ) -> None:
+    def __init__(self, exporter: SpanExporter, origin_ns: int, scale: float, *, start_ns: int | None = None) -> None:
         if scale <= 1:
             raise ValueError(f"a time lapse needs a scale above 1, not {scale}")
         self._exporter = exporter
@@ -63,9 +61,7 @@ class TimeLapse(SpanExporter):
         """Shift the spans and export them."""
         with self._lock:
             offsets = self._offsets_of(spans)
-        return self._exporter.export(
-            [_shifted(span, offset) for span, offset in zip(spans, offsets, strict=True)]
-        )
+        return self._exporter.export([_shifted(span, offset) for span, offset in zip(spans, offsets, strict=True)])
 
     def shutdown(self) -> None:
         """Shut the exporter behind down."""

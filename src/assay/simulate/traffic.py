@@ -135,9 +135,7 @@ def lab_visits() -> list[Visit]:
     ]
 
 
-def visits(
-    seed: int = 0, *, clock: Callable[[], float] = time.time, run: str | None = None
-) -> Iterator[Visit]:
+def visits(seed: int = 0, *, clock: Callable[[], float] = time.time, run: str | None = None) -> Iterator[Visit]:
     """Endless visits from a seed: two applications, 26 users, five models, tools, streams and faults.
 
     `clock` gives the Unix time that the visit is to appear at, which decides on the daily bad hours. `run` is

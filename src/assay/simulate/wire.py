@@ -70,9 +70,7 @@ class Delta(msgspec.Struct, frozen=True):
     chunk: Json
 
 
-def deltas(
-    envelope: Envelope, choices: Sequence[Choice], counts: Json | None, rng: random.Random
-) -> Iterator[Delta]:
+def deltas(envelope: Envelope, choices: Sequence[Choice], counts: Json | None, rng: random.Random) -> Iterator[Delta]:
     """The chunks of a stream in order, one to five tokens each; `counts` come last, in their own chunk."""
     for i, choice in enumerate(choices):
         opening: Json = {"role": "assistant", "content": None if choice.tool_call else "", "refusal": None}
@@ -123,9 +121,7 @@ def _choice(index: int, choice: Choice, completion_id: str) -> Json:
     if choice.tool_call:
         function = {"name": choice.tool_call.name, "arguments": choice.tool_call.arguments}
         message["content"] = None
-        message["tool_calls"] = [
-            {"id": _call_id(completion_id, index), "type": "function", "function": function}
-        ]
+        message["tool_calls"] = [{"id": _call_id(completion_id, index), "type": "function", "function": function}]
     return {"index": index, "message": message, "logprobs": None, "finish_reason": choice.finish_reason}
 
 
@@ -133,9 +129,7 @@ def _call_id(completion_id: str, index: int) -> str:
     return f"call_{completion_id.removeprefix('chatcmpl-')}{index}"
 
 
-def _chunk(
-    envelope: Envelope, index: int, delta: Json, finish_reason: str | None, counts: Json | None
-) -> Json:
+def _chunk(envelope: Envelope, index: int, delta: Json, finish_reason: str | None, counts: Json | None) -> Json:
     chunk: Json = {
         "id": envelope.id,
         "object": "chat.completion.chunk",
