@@ -44,8 +44,8 @@ def calls(
     """A page of counted calls with their scores as {name: value}.
 
     `kind` keeps conversations ("llm") or embeddings ("embedding"). `q` keeps calls whose prompt or response has
-    all its words, whatever their case. Raises AssayError for
-    an unknown order, a limit outside 1..1000 or a cursor that no page gave.
+    all its words, whatever their case. Raises AssayError for an unknown
+    order, a limit outside 1..1000 or a cursor that no page gave.
     """
     if order not in ORDERS:
         raise AssayError(f"cannot order by {order!r}: choose one of {', '.join(ORDERS)}")

@@ -15,8 +15,6 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 FILTERS = ("project", "environment", "service", "model", "provider", "session_id", "user_id", "status")
 """What calls can be filtered by, each an exact match. `model` is the response's, else the request's."""
 
-MODEL = "if(response_model != '', response_model, request_model)"
-
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """Counted calls that started in [since, until) and match every filter that is set."""
@@ -34,11 +32,11 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
 
     def of_calls(self) -> tuple[str, dict[str, Any]]:
         """Condition and parameters for the `spans` table."""
-        return self._where(["counted"], {name: name for name in FILTERS} | {"model": MODEL})
+        return self._where(["counted"], FILTERS)
 
     def of_scores(self) -> tuple[str, dict[str, Any]]:
         """Condition and parameters for the `scores` table, by the target call's columns."""
-        own = {name: name for name in ("project", "model", "session_id")}
+        own = ("project", "model", "session_id")
         other = [name for name in FILTERS if name not in own and getattr(self, name) is not None]
         if not other:
             return self._where([], own)
@@ -46,15 +44,15 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         where, _ = self._where([], own)
         return f"{where} AND target IN (SELECT span_id FROM spans FINAL WHERE {calls})", parameters
 
-    def _where(self, conditions: list[str], columns: dict[str, str]) -> tuple[str, dict[str, Any]]:
+    def _where(self, conditions: list[str], columns: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
         parameters: dict[str, Any] = {}
         for bound, comparison in (("since", ">="), ("until", "<")):
             if (moment := getattr(self, bound)) is not None:
                 conditions.append(f"started_at {comparison} fromUnixTimestamp64Micro({{{bound}:Int64}})")
                 parameters[bound] = round(moment.timestamp() * 1e6)
-        for name, column in columns.items():
+        for name in columns:
             if (value := getattr(self, name)) is not None:
-                conditions.append(f"{column} = {{{name}:String}}")
+                conditions.append(f"{name} = {{{name}:String}}")
                 parameters[name] = value
         return " AND ".join(conditions) or "1", parameters
 

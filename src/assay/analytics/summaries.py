@@ -4,23 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from assay.analytics.selection import MODEL, Selection
+from assay.analytics.selection import Selection
 from assay.errors import AssayError
 from assay.store.connect import Row, Store
 
-GROUPS = {
-    "model": MODEL,
-    "provider": "provider",
-    "project": "project",
-    "environment": "environment",
-    "service": "service",
-    "session_id": "session_id",
-    "user_id": "user_id",
-    "status": "status",
-}
-"""What usage and trends can be grouped by, with the expression over the `spans` table."""
+GROUPS = ("model", "provider", "project", "environment", "service", "session_id", "user_id", "status")
+"""What usage and trends can be grouped by."""
 
-SCORE_GROUPS = {name: name for name in ("project", "model", "session_id")}
+SCORE_GROUPS = ("project", "model", "session_id")
 """What quality can be grouped by: the columns that scores carry of their call."""
 
 MAX_GROUPS = 1000
@@ -30,8 +21,8 @@ USAGE = """
     count() AS total_calls,
     countIf(status = 'error') AS errors,
     if(total_calls = 0, 0, errors / total_calls) AS error_rate,
-    uniqIf(session_id, session_id != '') AS sessions,
-    uniqIf(user_id, user_id != '') AS users,
+    uniqCombinedIf(session_id, session_id != '') AS sessions,
+    uniqCombinedIf(user_id, user_id != '') AS users,
     sum(ifNull(cost_usd, 0)) AS total_cost_usd,
     countIf(cost_usd IS NULL AND status = 'ok') AS unpriced,
     avgOrNullIf(cost_usd, kind = 'llm') AS avg_cost_per_conversation,
@@ -63,10 +54,10 @@ def usage(store: Store, selection: Selection) -> Row:
 
 def usage_by(store: Store, selection: Selection, group_by: str) -> list[Row]:
     """`usage` for each value of a dimension in GROUPS, most expensive first. Raises AssayError."""
-    expression = dimension(group_by, GROUPS)
+    column = dimension(group_by, GROUPS)
     where, parameters = selection.of_calls()
     rows = store.query(
-        f"SELECT {expression} AS group, {USAGE} FROM spans FINAL WHERE {where}"
+        f"SELECT {column} AS group, {USAGE} FROM spans FINAL WHERE {where}"
         f" GROUP BY group ORDER BY total_cost_usd DESC, total_calls DESC, group LIMIT {MAX_GROUPS}",
         parameters,
     )
@@ -85,10 +76,10 @@ def quality(store: Store, selection: Selection) -> dict[str, Row]:
 
 def quality_by(store: Store, selection: Selection, group_by: str) -> dict[str, dict[str, Row]]:
     """`quality` for each value of a dimension in SCORE_GROUPS. Raises AssayError."""
-    expression = dimension(group_by, SCORE_GROUPS)
+    column = dimension(group_by, SCORE_GROUPS)
     where, parameters = selection.of_scores()
     rows = store.query(
-        f"SELECT {expression} AS group, {_QUALITY} WHERE {where}"
+        f"SELECT {column} AS group, {_QUALITY} WHERE {where}"
         f" GROUP BY group, name ORDER BY group, name LIMIT {10 * MAX_GROUPS}",
         parameters,
     )
@@ -98,11 +89,11 @@ def quality_by(store: Store, selection: Selection, group_by: str) -> dict[str, d
     return groups
 
 
-def dimension(group_by: str, choices: dict[str, str]) -> str:
-    """The SQL expression of a dimension. Raises AssayError listing the choices."""
+def dimension(group_by: str, choices: tuple[str, ...]) -> str:
+    """The column to group by. Raises AssayError listing the choices."""
     if group_by not in choices:
         raise AssayError(f"cannot group by {group_by!r}: choose one of {', '.join(choices)}")
-    return choices[group_by]
+    return group_by
 
 
 def _named_quantiles(row: Row) -> Row:

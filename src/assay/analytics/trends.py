@@ -84,7 +84,7 @@ def _score_means(
     where, parameters = selection.of_scores()
     rows = store.query(
         f"""
-        SELECT {_start_of(seconds)} AS bucket, {SCORE_GROUPS[group_by] if group_by else "''"} AS group, name,
+        SELECT {_start_of(seconds)} AS bucket, {group_by or "''"} AS group, name,
             avg(value) AS mean
         FROM scores FINAL WHERE {where} AND value IS NOT NULL
         GROUP BY bucket, group, name

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from clickhouse_connect.driver.binding import format_str, quote_identifier
 
-from assay.analytics.selection import MODEL, Selection
+from assay.analytics.selection import Selection
 from assay.errors import AssayError
 from assay.store.connect import Store
 
@@ -49,8 +49,7 @@ def _numbers(type: pa.DataType, *names: str) -> tuple[_Column, ...]:
 _COLUMNS: tuple[_Column, ...] = (
     _Column("started_at", pa.timestamp("us", "UTC"), "started_at"),
     *_texts("span_id", "trace_id", "project", "environment", "service", "session_id", "user_id"),
-    *_texts("kind", "provider"),
-    _Column("model", pa.string(), MODEL, free_text=True),
+    *_texts("kind", "provider", "model"),
     *_numbers(pa.float64(), "temperature"),
     *_texts("system", "prompt", "response"),
     *_numbers(pa.int64(), "input_tokens", "output_tokens", "cache_read_tokens", "reasoning_tokens"),
@@ -95,7 +94,7 @@ def _daily_queries(
         where, parameters = _within_day(selection, row["day"]).of_calls()
         parameters["day"] = row["day"].isoformat()
         sql = f"""
-            SELECT {selected} FROM (SELECT * FROM spans FINAL WHERE {where}) AS calls
+            SELECT {selected} FROM (SELECT *, model FROM spans FINAL WHERE {where}) AS calls
             LEFT JOIN (
                 SELECT target, mapFromArrays(groupArray(name), groupArray(value)) AS verdicts
                 FROM (

@@ -9,7 +9,7 @@ from assay.store.connect import Row, Store
 
 CALL_COLUMNS = """
     span_id, trace_id, parent_span_id, started_at, project, environment, service, session_id, user_id, kind, name,
-    operation, provider, if(response_model != '', response_model, request_model) AS model, request_model, response_id,
+    operation, provider, model, request_model, response_id,
     system, prompt, response, messages_in, messages_out, tool_definitions, tool_calls, documents,
     input_tokens, output_tokens,
     if(input_tokens IS NULL AND output_tokens IS NULL, NULL, ifNull(input_tokens, 0) + ifNull(output_tokens, 0))
@@ -22,8 +22,10 @@ CALL_COLUMNS = """
 
 def spans_with_ids(store: Store, span_ids: Iterable[str]) -> list[Row]:
     """The spans with these ids, in no order."""
+    # FINAL would read all rows beside them; of a re-sent span the newest version is taken here.
     return store.query(
-        f"SELECT {CALL_COLUMNS} FROM spans FINAL WHERE span_id IN {{ids:Array(String)}}",
+        f"SELECT {CALL_COLUMNS} FROM spans WHERE span_id IN {{ids:Array(String)}}"
+        " ORDER BY version DESC LIMIT 1 BY span_id",
         {"ids": list(span_ids)},
     )
 
@@ -45,8 +47,7 @@ def calls_after(store: Store, cursor: tuple[int, str], until: int, limit: int) -
     return store.query(
         """
         SELECT span_id, project, session_id, started_at, toUnixTimestamp64Micro(ingested_at) AS ingested,
-            if(response_model != '', response_model, request_model) AS model,
-            system, prompt, response, messages_in, documents, finish_reason, status
+            model, system, prompt, response, messages_in, documents, finish_reason, status
         FROM spans FINAL
         WHERE kind = 'llm' AND counted
             AND ingested_at >= fromUnixTimestamp64Micro({after:Int64})
