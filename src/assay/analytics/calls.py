@@ -11,7 +11,7 @@ from assay.analytics.selection import Selection
 from assay.errors import AssayError, NotFound
 from assay.store.connect import Row, Store
 from assay.store.scores import scores_of, values_by_name
-from assay.store.spans import spans_with_ids
+from assay.store.spans import Within, spans_with_ids
 
 ORDERS = {
     "started_at": "toUnixTimestamp64Micro(started_at)",
@@ -65,12 +65,13 @@ def calls(
         where += f" AND ({ORDERS[order]}, span_id) < ({{after:Float64}}, {{after_id:String}})"
         parameters["after"], parameters["after_id"] = _decode_cursor(cursor)
     keys = store.query(
-        f"SELECT span_id, {ORDERS[order]} AS place FROM spans FINAL WHERE {where}"
+        f"SELECT span_id, {ORDERS[order]} AS place, toUnixTimestamp64Micro(started_at) AS started"
+        f" FROM spans FINAL WHERE {where}"
         " ORDER BY place DESC, span_id DESC LIMIT {limit:UInt32}",
         {**parameters, "limit": limit + 1},
     )
     page = keys[:limit]
-    by_id = {row["span_id"]: row for row in _with_scores(store, [key["span_id"] for key in page])}
+    by_id = {row["span_id"]: row for row in _with_scores(store, [key["span_id"] for key in page], _range(page))}
     more = len(keys) > limit
     return Page(
         [by_id[key["span_id"]] for key in page if key["span_id"] in by_id],
@@ -80,23 +81,25 @@ def calls(
 
 def call(store: Store, span_id: str) -> Row:
     """One call in full; `scores` as {name: value} and `verdicts` with who judged and why. Raises NotFound."""
-    rows = _with_scores(store, [span_id.lower()], verdicts=True)
+    rows = spans_with_ids(store, [span_id.lower()])
     if not rows:
         raise NotFound(f"no span {span_id!r} is stored; it may still be on its way")
-    return rows[0]
+    started = round(rows[0]["started_at"].timestamp() * 1e6)
+    verdicts = scores_of(store, [rows[0]["span_id"]], (started, started)).get(rows[0]["span_id"], [])
+    return {**rows[0], "scores": values_by_name(verdicts), "verdicts": verdicts}
 
 
-def _with_scores(store: Store, span_ids: list[str], *, verdicts: bool = False) -> list[Row]:
+def _with_scores(store: Store, span_ids: list[str], within: Within) -> list[Row]:
     if not span_ids:
         return []
-    scores = scores_of(store, span_ids)
-    rows = spans_with_ids(store, span_ids)
-    for row in rows:
-        own = scores.get(row["span_id"], [])
-        row["scores"] = values_by_name(own)
-        if verdicts:
-            row["verdicts"] = own
-    return rows
+    scores = scores_of(store, span_ids, within)
+    rows = spans_with_ids(store, span_ids, within)
+    return [{**row, "scores": values_by_name(scores.get(row["span_id"], []))} for row in rows]
+
+
+def _range(keys: list[Row]) -> Within:
+    starts = [key["started"] for key in keys] or [0]
+    return min(starts), max(starts)
 
 
 def _encode_cursor(place: Any, span_id: str) -> str:

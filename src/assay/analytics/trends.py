@@ -17,7 +17,7 @@ BUCKETS = (1, 5, 10, 30, 60, 300, 900, 1800, 3600, 10_800, 21_600, 86_400, 604_8
 AIMED_AT = 60
 """About this many buckets make a readable line."""
 
-MAX_BUCKETS = 2000
+MAX_POINTS = 10_000
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -29,12 +29,19 @@ class Trends(NamedTuple):
     points: list[Row]
 
 
-def trends(store: Store, selection: Selection, bucket: str | None = None, group_by: str | None = None) -> Trends:
+def trends(
+    store: Store,
+    selection: Selection,
+    bucket: str | None = None,
+    group_by: str | None = None,
+    *,
+    scores: bool = True,
+) -> Trends:
     """Calls, cost, tokens, latency, errors and mean scores in each bucket of time.
 
     `bucket` is a length such as "5m", "1h", "1d", chosen to give about 60 points if None. With `group_by`
     there is one point a bucket and group; scores are given where they carry that dimension. Buckets
-    without calls are left out. Raises AssayError.
+    without calls are left out; of more than 10,000 points the newest are kept. Raises AssayError.
     """
     group = dimension(group_by, GROUPS) if group_by else "''"
     seconds = _bucket_seconds(bucket) if bucket else _fitting_bucket(store, selection)
@@ -48,13 +55,14 @@ def trends(store: Store, selection: Selection, bucket: str | None = None, group_
             avgOrNullIf(latency_ms, kind = 'llm') AS avg_latency_ms,
             quantileOrNullIf(0.95)(latency_ms, kind = 'llm') AS p95_latency_ms
         FROM spans FINAL WHERE {where}
-        GROUP BY bucket, group ORDER BY bucket, group LIMIT {MAX_BUCKETS}
+        GROUP BY bucket, group ORDER BY bucket DESC, group DESC LIMIT {MAX_POINTS}
         """,
         parameters,
     )
-    scores = _score_means(store, selection, seconds, group_by)
+    points.reverse()
+    means = _score_means(store, selection, seconds, group_by) if scores else {}
     for point in points:
-        point["scores"] = scores.get((point["bucket"], point["group"]), {})
+        point["scores"] = means.get((point["bucket"], point["group"]), {})
         if not group_by:
             del point["group"]
     return Trends(seconds, points)
@@ -109,13 +117,9 @@ def _bucket_seconds(bucket: str) -> int:
 
 
 def _fitting_bucket(store: Store, selection: Selection) -> int:
-    since, until = selection.since, selection.until or datetime.now(UTC)
-    if since is None:
-        where, parameters = selection.of_calls()
-        [row] = store.query(
-            f"SELECT count() AS calls, min(started_at) AS first FROM spans WHERE {where}",
-            parameters,
-        )
-        since = row["first"] if row["calls"] else until
-    span = max((until - since).total_seconds(), 1)
+    """From the first call of the selection on, so that a young store fills the chart too."""
+    where, parameters = selection.of_calls()
+    [row] = store.query(f"SELECT count() AS calls, min(started_at) AS first FROM spans WHERE {where}", parameters)
+    until = selection.until or datetime.now(UTC)
+    span = max((until - row["first"]).total_seconds(), 1) if row["calls"] else 1
     return min(BUCKETS, key=lambda seconds: abs(span / seconds - AIMED_AT))

@@ -19,7 +19,7 @@ from assay.dashboard.panels import alerts, cost, headline, latency, quality
 from assay.dashboard.welcome import first_call
 from assay.errors import AssayError
 
-FIRST_CALL_SECONDS = 3.0
+FIRST_CALL_SECONDS = 2.0
 """How often a page without any call looks for the first one."""
 
 NAMES_SECONDS = 60

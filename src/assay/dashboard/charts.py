@@ -9,7 +9,7 @@ specification.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -29,7 +29,7 @@ SCORE_COLOURS = {
 }
 """Each score has its colour on every chart; others share what is left."""
 
-MODEL_COLOURS = (BLUE, AMBER, TEAL, VIOLET, RED, "#5fa8a8", "#b0803f", GREY)
+MODEL_COLOURS = (BLUE, AMBER, TEAL, VIOLET, RED, "#4f9494", "#b0803f", GREY)
 OTHER_MODELS = "other models"
 
 HEIGHT = 280
@@ -69,10 +69,10 @@ def quality_lines(points: Iterable[Answer]) -> Chart | None:
     if not rows:
         return None
     colours = {figures.name(name): colour for name, colour in SCORE_COLOURS.items()}
-    known = sorted({row["score"] for row in rows}, key=lambda name: (_place(name, list(colours)), name))
+    known = in_order({row["score"] for row in rows}, list(colours))
     return _finished(
         alt.Chart(pd.DataFrame(rows))
-        .mark_line(point=alt.OverlayMarkDef(size=26, filled=True), strokeWidth=2, interpolate="monotone")
+        .mark_line(point=alt.OverlayMarkDef(size=14, filled=True), strokeWidth=2, interpolate="monotone")
         .encode(
             x=_time_axis("time"),
             y=alt.Y("value:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(tickCount=5)),
@@ -155,6 +155,12 @@ def latency_bars(bins: Iterable[Answer], marks: Mapping[str, float | None]) -> C
     return _finished(alt.layer(bars, rules))
 
 
+def in_order(names: Iterable[str], order: Sequence[str] = tuple(SCORE_COLOURS)) -> list[str]:
+    """The names that `order` has, in its order, then the others by the alphabet."""
+    places = {name: place for place, name in enumerate(order)}
+    return sorted(names, key=lambda name: (places.get(name, len(places)), name))
+
+
 def _costs(points: list[Answer], bucket_seconds: int) -> list[dict[str, Any]]:
     """One row a bucket and model, the models beyond the palette taken together."""
     totals: Counter[str] = Counter()
@@ -182,10 +188,6 @@ def _costs(points: list[Answer], bucket_seconds: int) -> list[dict[str, Any]]:
 
 def _took(bin: Answer) -> str:
     return f"{figures.milliseconds(bin['from_ms'])} to {figures.milliseconds(bin['to_ms'])}"
-
-
-def _place(name: str, order: list[str]) -> int:
-    return order.index(name) if name in order else len(order)
 
 
 def _finished(chart: Any) -> Chart:

@@ -9,6 +9,7 @@ import streamlit as st
 
 from assay.client.monitor import Monitor
 from assay.dashboard import figures
+from assay.dashboard.charts import in_order
 from assay.dashboard.data import Answer
 from assay.dashboard.inert import excerpt, inert
 from assay.errors import AssayError
@@ -74,7 +75,8 @@ def _verdicts(monitor: Monitor, call: Answer) -> None:
         st.caption("Not scored, since it failed." if call["status"] == "error" else "Not scored yet.")
         return
     with st.grid(4, gap="small", min_column_width=170):
-        for verdict in verdicts:
+        order = in_order({verdict["name"] for verdict in verdicts})
+        for verdict in sorted(verdicts, key=lambda verdict: order.index(verdict["name"])):
             with st.container():
                 st.metric(inert(_judge(verdict)), inert(figures.score(verdict["value"])))
                 st.caption(inert(excerpt(verdict["comment"] or verdict["label"], 200)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -13,10 +12,6 @@ Answer = dict[str, Any]
 
 RANGES = ("15m", "1h", "6h", "24h", "7d", "30d", "all")
 RECENT = 10
-
-_FEW_POINTS = 6
-_AIMED_AT = 60
-_BUCKETS = (1, 5, 10, 30, 60, 300, 900, 1800, 3600, 10_800, 21_600, 86_400)
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -61,9 +56,8 @@ class Overview(msgspec.Struct, frozen=True):
 
     @property
     def names(self) -> Names:
-        """The projects and models met in these answers."""
-        projects = tuple(group["group"] for group in self.usage["groups"])
-        return Names(projects, tuple({point["group"] for point in self.by_model}))
+        """The projects and models of the newest calls, where new ones show first."""
+        return Names(tuple({call["project"] for call in self.calls}), tuple({call["model"] for call in self.calls}))
 
 
 def names(monitor: Monitor) -> Names:
@@ -76,12 +70,12 @@ def names(monitor: Monitor) -> Names:
 def overview(monitor: Monitor, chosen: Filter) -> Overview | None:
     """The figures of the chosen calls, or None where there is no such call. Raises AssayError."""
     asked = chosen.asked()
-    usage = monitor.usage(**asked, group_by="project")
+    usage = monitor.usage(**asked)
     if not usage["total_calls"]:
         return None
-    trends = _trends(monitor, asked)
+    trends = monitor.trends(**asked)
     seconds = trends["bucket_seconds"]
-    by_model = monitor.trends(**asked, bucket=f"{seconds}s", group_by="model")
+    by_model = monitor.trends(**asked, bucket=f"{seconds}s", group_by="model", scores=False)
     return Overview(
         usage=usage,
         scores=monitor.quality(**asked)["scores"],
@@ -89,24 +83,9 @@ def overview(monitor: Monitor, chosen: Filter) -> Overview | None:
         by_model=by_model["points"],
         bucket_seconds=seconds,
         latencies=monitor.latencies(**asked),
-        calls=monitor.calls(**asked, limit=RECENT)["calls"],
+        calls=monitor.calls(**asked, kind="llm", limit=RECENT)["calls"],
         alerts=monitor.alerts(**asked, recent=RECENT),
     )
-
-
-def _trends(monitor: Monitor, asked: dict[str, Any]) -> Answer:
-    trends = monitor.trends(**asked)
-    points, seconds = trends["points"], trends["bucket_seconds"]
-    if not points or len(points) > _FEW_POINTS:
-        return trends
-    # The API's buckets fit the range that was asked for; where calls fill only its end, finer ones show more.
-    finer = _bucket_since(datetime.fromisoformat(points[0]["bucket"]))
-    return monitor.trends(**asked, bucket=f"{finer}s") if finer < seconds else trends
-
-
-def _bucket_since(first: datetime) -> int:
-    span = (datetime.now(UTC) - first).total_seconds()
-    return next((seconds for seconds in _BUCKETS if span / seconds <= _AIMED_AT), _BUCKETS[-1])
 
 
 def _groups(groups: list[Answer]) -> tuple[str, ...]:

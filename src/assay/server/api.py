@@ -94,9 +94,10 @@ def api(store: Store, health: Health, version: str) -> FastAPI:
         selected: Selected,
         bucket: Annotated[str | None, Query(description="30s, 5m, 1h, 1d; chosen for you if left out")] = None,
         group_by: Annotated[str | None, _one_of(GROUPS)] = None,
+        scores: bool = True,
     ) -> Response:
-        """Figures and mean scores over time."""
-        return _json(trends(store, selected, bucket, group_by)._asdict())
+        """Figures and, unless `scores` is false, mean scores over time."""
+        return _json(trends(store, selected, bucket, group_by, scores=scores)._asdict())
 
     @app.get("/latencies")
     def get_latencies(selected: Selected) -> Response:

@@ -9,6 +9,7 @@ from typing import Any
 from assay.records import Score
 from assay.store.connect import Row, Store
 from assay.store.rows import arrow_schema, arrow_table, stamped
+from assay.store.spans import Within, started_within
 
 SCORE_SCHEMA = arrow_schema(Score)
 
@@ -19,16 +20,17 @@ def insert_scores(store: Store, scores: Sequence[Score]) -> None:
         store.insert("scores", stamped(arrow_table(scores, SCORE_SCHEMA), time.time_ns() // 1000))
 
 
-def scores_of(store: Store, span_ids: Iterable[str]) -> dict[str, list[Row]]:
+def scores_of(store: Store, span_ids: Iterable[str], within: Within | None = None) -> dict[str, list[Row]]:
     """All scores of these calls by span id, each call's in the order of their names."""
+    condition, parameters = started_within(within)
     rows = store.query(
-        """
+        f"""
         SELECT target, name, value, label, comment, scorer, scorer_version, source, author, confidence
         FROM scores FINAL
-        WHERE target IN {ids:Array(String)}
+        WHERE target IN {{ids:Array(String)}} AND {condition}
         ORDER BY target, name, source, version
         """,
-        {"ids": list(span_ids)},
+        {"ids": list(span_ids), **parameters},
     )
     by_target: dict[str, list[Row]] = {}
     for row in rows:

@@ -20,14 +20,27 @@ CALL_COLUMNS = """
 """A call as the API and the exports tell it."""
 
 
-def spans_with_ids(store: Store, span_ids: Iterable[str]) -> list[Row]:
+Within = tuple[int, int]
+"""First and last start (Unix microseconds) of the spans that are looked for: the rest of the store is not read."""
+
+
+def spans_with_ids(store: Store, span_ids: Iterable[str], within: Within | None = None) -> list[Row]:
     """The spans with these ids, in no order."""
+    condition, parameters = started_within(within)
     # FINAL would read all rows beside them; of a re-sent span the newest version is taken here.
     return store.query(
-        f"SELECT {CALL_COLUMNS} FROM spans WHERE span_id IN {{ids:Array(String)}}"
+        f"SELECT {CALL_COLUMNS} FROM spans WHERE span_id IN {{ids:Array(String)}} AND {condition}"
         " ORDER BY version DESC LIMIT 1 BY span_id",
-        {"ids": list(span_ids)},
+        {"ids": list(span_ids), **parameters},
     )
+
+
+def started_within(within: Within | None) -> tuple[str, dict[str, int]]:
+    """Condition and parameters that keep rows whose `started_at` lies in the range, or all."""
+    if within is None:
+        return "1", {}
+    first, last = (f"fromUnixTimestamp64Micro({{{bound}:Int64}})" for bound in ("first", "last"))
+    return f"started_at >= {first} AND started_at <= {last}", dict(zip(("first", "last"), within, strict=True))
 
 
 def span_id_of_response(store: Store, response_id: str) -> str | None:
