@@ -47,6 +47,9 @@ def main() -> None:
     except AssayError as error:
         Console(stderr=True).print(Text(f"assay: {error}", style="red"), soft_wrap=True)
         sys.exit(1)
+    except OSError as error:
+        Console(stderr=True).print(Text(f"assay: {error.filename}: {error.strerror}", style="red"), soft_wrap=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -69,7 +72,7 @@ def serve(host: Host = None, port: Port = None, store: StoreUrl = None) -> None:
     config = load_config(host=host, port=port, store=store)
 
     def ready(url: str) -> None:
-        console.print(f"assay {version('assay')}, store {config.shown_store}", highlight=False)
+        console.print(f"assay {version('assay')}, store {config.shown_store}", highlight=False, soft_wrap=True)
         console.print(
             f"  dashboard   {url}\n  send spans  {url}/v1/traces\n  API         {url}/api/docs", highlight=False
         )
@@ -127,7 +130,7 @@ def report(
         sys.stdout.write(text)
     else:
         output.write_text(text, encoding="utf-8")
-        console.print(f"wrote {output}", highlight=False)
+        console.print(f"wrote {output}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -149,7 +152,7 @@ def export(
             monitor.export(sys.stdout.buffer, chosen, **filters)
         else:
             size = monitor.export(output, chosen, **filters)
-            console.print(f"wrote {output}: {size:,} bytes", highlight=False)
+            console.print(f"wrote {output}: {size:,} bytes", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -164,7 +167,7 @@ def simulate(
     from assay.simulate.provider import running_provider
 
     with running_provider(port=port, seed=seed, latency_scale=latency_scale) as url:
-        console.print(f"simulated provider: base_url={url!r}, any api_key", highlight=False)
+        console.print(f"simulated provider: base_url={url!r}, any api_key", highlight=False, soft_wrap=True)
         Event().wait()
 
 

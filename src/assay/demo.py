@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -50,6 +51,8 @@ STEADY_CALLS_PER_SECOND = 2.0
 def demo(config: Config, console: Console, *, once: bool, time_scale: float, seed: int) -> None:
     """Run the demo until Ctrl-C, or with `once` until the fixed conversations are reported. Raises AssayError."""
     began = datetime.now(UTC)
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, _exit)
     with running_server(config) as url, running_provider(seed=seed) as provider_url:
         where = address(url, next(iter(config.keys), ""))
         now_ns = time.time_ns()
@@ -66,6 +69,11 @@ def demo(config: Config, console: Console, *, once: bool, time_scale: float, see
                 f"\nYesterday passes in a minute, then traffic goes on. Watch {url}; Ctrl-C stops everything."
             )
             asyncio.run(_traffic(provider_url, lapse, seed))
+
+
+def _exit(*_: object) -> None:
+    """Leave by way of every `with`: so the server is stopped too."""
+    sys.exit(0)
 
 
 @contextmanager

@@ -42,10 +42,10 @@ def score(
     if not target:
         log.warning("assay.score(): %r names no call: give a span id, a response or None inside a span", call)
         return
-    if value is not None and not math.isfinite(value):
+    number = None if value is None else _finite(value)
+    if value is not None and number is None:
         log.warning("assay.score(%r): the value must be a finite number, not %r", name, value)
         return
-    number = None if value is None else float(value)
     _sender().send({**target, "name": name, "value": number, "label": label, "comment": comment, "author": author})
 
 
@@ -64,6 +64,14 @@ def _target(call: Any) -> dict[str, str]:
         return {"span_id": span_id}
     response_id = getattr(call, "id", "")
     return {"response_id": response_id} if isinstance(response_id, str) and response_id else {}
+
+
+def _finite(value: Any) -> float | None:
+    try:
+        number = float(value) if not isinstance(value, str | bytes) else math.nan
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 class _Sender:

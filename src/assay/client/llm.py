@@ -14,6 +14,7 @@ from opentelemetry.trace import SpanKind
 
 from assay.client import setup
 from assay.client.monitor import Answer, connect
+from assay.client.observe import record_error
 from assay.client.session import calls_made, session
 from assay.errors import AssayError, NotFound
 
@@ -32,7 +33,7 @@ class MonitoredResponse:
     `usage` has input_tokens, output_tokens and total_tokens, None where the provider reported none;
     `completion` is the client's own response object. `quality` ({score: value, None where not assessable})
     and `cost_usd` (None where the model has no known price) wait for the server when first read, up to 15 s.
-    If it has not stored and scored the call by then, that is logged and they are {} and None.
+    If it has not stored the call by then, that is logged and they are {} and None.
     """
 
     def __init__(self, completion: Any, call_id: str, latency_ms: float) -> None:
@@ -86,16 +87,24 @@ class MonitoredLLM:
     ) -> MonitoredResponse:
         """Ask, with the session's history. Further keywords go to the client as they are.
 
-        The client's errors pass through, and then the exchange is not remembered.
+        The client's errors pass through, and then the exchange is not remembered. Raises ValueError for
+        `stream=True`: for streams, call the client itself inside `assay.session`.
         """
+        if request.get("stream"):
+            raise ValueError("MonitoredLLM answers whole: for a stream, call the client inside assay.session(...)")
         asked: Message = {"role": "user", "content": prompt}
         messages = [*self._system, *self.history(session_id), asked]
         request = {"model": self._model, "messages": messages, "temperature": temperature, **request}
         started_ns, clock = time.time_ns(), time.perf_counter()
         with session(session_id), calls_made() as reported:
-            completion = self._client.chat.completions.create(**request)
+            try:
+                completion = self._client.chat.completions.create(**request)
+            except Exception as error:
+                if not reported:
+                    _report(request, started_ns, error=error)
+                raise
             latency_ms = (time.perf_counter() - clock) * 1000
-            call_id = reported[-1] if reported else _report(request, completion, started_ns)
+            call_id = reported[-1] if reported else _report(request, started_ns, completion)
         answer = MonitoredResponse(completion, call_id, latency_ms)
         self._remember(session_id, asked, {"role": "assistant", "content": answer.response})
         return answer
@@ -115,27 +124,15 @@ class MonitoredLLM:
                 self._histories.popitem(last=False)
 
 
-def _report(request: dict[str, Any], completion: Any, started_ns: int) -> str:
+def _report(request: dict[str, Any], started_ns: int, completion: Any = None, error: Exception | None = None) -> str:
     """Write the span of a call that no instrumentation reported; answers its id."""
-    usage = _usage(completion)
-    choice = completion.choices[0]
-    answered = {"role": "assistant", "parts": [{"type": "text", "content": choice.message.content or ""}]}
-    asked = [
-        {"role": message["role"], "parts": [{"type": "text", "content": message["content"]}]}
-        for message in request["messages"]
-    ]
+    asked = [_message(message["role"], message["content"]) for message in request["messages"]]
     attributes = {
         "gen_ai.operation.name": "chat",
-        "gen_ai.provider.name": "openai" if type(completion).__module__.startswith("openai.") else None,
         "gen_ai.request.model": request["model"],
         "gen_ai.request.temperature": request["temperature"],
-        "gen_ai.response.model": getattr(completion, "model", None),
-        "gen_ai.response.id": getattr(completion, "id", None),
-        "gen_ai.response.finish_reasons": [str(getattr(choice, "finish_reason", "") or "")],
-        "gen_ai.usage.input_tokens": usage["input_tokens"],
-        "gen_ai.usage.output_tokens": usage["output_tokens"],
-        "gen_ai.input.messages": json.dumps(asked, ensure_ascii=False, default=str),
-        "gen_ai.output.messages": json.dumps([answered], ensure_ascii=False, default=str),
+        "gen_ai.input.messages": _json(asked),
+        **({} if completion is None else _answered(completion)),
     }
     span = trace.get_tracer("assay").start_span(
         f"chat {request['model']}",
@@ -143,8 +140,31 @@ def _report(request: dict[str, Any], completion: Any, started_ns: int) -> str:
         attributes={name: value for name, value in attributes.items() if value is not None},
         start_time=started_ns,
     )
+    if error is not None:
+        record_error(span, error)
     span.end()
     return format(span.get_span_context().span_id, "016x")
+
+
+def _answered(completion: Any) -> dict[str, Any]:
+    usage, choice = _usage(completion), completion.choices[0]
+    return {
+        "gen_ai.provider.name": "openai" if type(completion).__module__.startswith("openai.") else None,
+        "gen_ai.response.model": getattr(completion, "model", None),
+        "gen_ai.response.id": getattr(completion, "id", None),
+        "gen_ai.response.finish_reasons": [str(getattr(choice, "finish_reason", "") or "")],
+        "gen_ai.usage.input_tokens": usage["input_tokens"],
+        "gen_ai.usage.output_tokens": usage["output_tokens"],
+        "gen_ai.output.messages": _json([_message("assistant", choice.message.content or "")]),
+    }
+
+
+def _message(role: str, content: Any) -> dict[str, Any]:
+    return {"role": role, "parts": [{"type": "text", "content": content}]}
+
+
+def _json(messages: list[dict[str, Any]]) -> str:
+    return json.dumps(messages, default=str)
 
 
 def _usage(completion: Any) -> dict[str, int | None]:
@@ -163,11 +183,12 @@ def _scored_call(call_id: str) -> Answer:
         while True:
             try:
                 call = monitor.call(call_id)
-                if call["scores"]:
+                if any(verdict["source"] == "scorer" for verdict in call["verdicts"]):
                     return call
-                problem = "the call is stored but not scored yet"
-            except NotFound as error:
-                problem = str(error)
+            except NotFound:
+                call = None
             if time.monotonic() > deadline:
-                raise AssayError(f"no scores for call {call_id} after {SCORES_WITHIN_SECONDS:.0f} s: {problem}")
+                if call:
+                    return call
+                raise AssayError(f"the server has not stored it within {SCORES_WITHIN_SECONDS:.0f} s")
             time.sleep(0.1)

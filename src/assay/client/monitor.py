@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import httpx
 
-from assay.client.address import address
+from assay.client.address import DEFAULT_URL, address
 from assay.errors import AssayError, NotFound, ServerError
 
 if TYPE_CHECKING:
@@ -18,9 +18,15 @@ Answer = dict[str, Any]
 
 
 def connect(url: str | None = None, *, api_key: str | None = None, timeout_seconds: float = 30.0) -> Monitor:
-    """A Monitor for the server at `url` (default ASSAY_URL, else http://127.0.0.1:4318)."""
+    """A Monitor for the server at `url` (default ASSAY_URL, else http://127.0.0.1:4318).
+
+    Raises AssayError where that is no URL.
+    """
     where = address(url, api_key)
-    client = httpx.Client(base_url=f"{where.url}/api", headers=where.headers, timeout=timeout_seconds)
+    try:
+        client = httpx.Client(base_url=f"{where.url}/api", headers=where.headers, timeout=timeout_seconds)
+    except httpx.InvalidURL as error:
+        raise AssayError(f"{where.url!r} is no URL of a server ({error}): write for example {DEFAULT_URL}") from None
     return Monitor(client)
 
 
@@ -45,7 +51,7 @@ class Monitor:
 
     def health(self) -> Answer:
         """The server's state and counters, also when it is failing."""
-        return self._request("GET", "/health", accepted=(200, 503)).json()
+        return self._parsed(self._request("GET", "/health", accepted=(200, 503)))
 
     def usage(self, **filters: Any) -> Answer:
         """Conversations, cost, tokens, latency; with group_by= also `groups`."""
@@ -79,6 +85,8 @@ class Monitor:
 
     def call(self, span_id: str) -> Answer:
         """One call in full."""
+        if not span_id.isalnum():
+            raise NotFound(f"{span_id!r} is no span id: those are hexadecimal")
         return self._get(f"/calls/{span_id}", {})
 
     def alerts(self, **filters: Any) -> list[Answer]:
@@ -110,10 +118,18 @@ class Monitor:
     def score(self, span_id: str, name: str, value: float | None = None, **more: str) -> Answer:
         """Store a score at once and answer with what was stored; `assay.score` does it in the background."""
         body = {"span_id": span_id, "name": name, "value": value, **more}
-        return self._request("POST", "/scores", json=body).json()
+        return self._parsed(self._request("POST", "/scores", json=body))
 
     def _get(self, path: str, filters: dict[str, Any]) -> Any:
-        return self._request("GET", path, filters).json()
+        return self._parsed(self._request("GET", path, filters))
+
+    def _parsed(self, response: httpx.Response) -> Any:
+        try:
+            return response.json()
+        except ValueError:
+            raise ServerError(
+                f"what answers at {response.url} is not Assay: set ASSAY_URL to Assay's address"
+            ) from None
 
     def _request(
         self,
@@ -126,7 +142,7 @@ class Monitor:
     ) -> httpx.Response:
         try:
             response = self._client.request(method, path, params=_given(filters), json=json)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._unreachable(error) from error
         if response.status_code not in accepted:
             raise _refusal(response)
@@ -142,7 +158,7 @@ class Monitor:
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
 
-    def _unreachable(self, error: httpx.HTTPError) -> ServerError:
+    def _unreachable(self, error: Exception) -> ServerError:
         url = str(self._client.base_url).removesuffix("/api/")
         reason = str(error) or type(error).__name__
         return ServerError(f"no Assay answers at {url} ({reason}): start one with `assay serve`, or set ASSAY_URL")

@@ -6,7 +6,7 @@ import functools
 import inspect
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal, ParamSpec, TypeVar, cast, overload
 
 from opentelemetry import context, trace
@@ -24,12 +24,7 @@ _CONVENTIONS: dict[Observed, tuple[str, str, str, str]] = {
     "chain": ("invoke_workflow", "gen_ai.workflow.name", "gen_ai.input.messages", "gen_ai.output.messages"),
     "agent": ("invoke_agent", "gen_ai.agent.name", "gen_ai.input.messages", "gen_ai.output.messages"),
     "tool": ("execute_tool", "gen_ai.tool.name", "gen_ai.tool.call.arguments", "gen_ai.tool.call.result"),
-    "retriever": (
-        "retrieval",
-        "gen_ai.data_source.id",
-        "gen_ai.retrieval.query.text",
-        "gen_ai.retrieval.documents",
-    ),
+    "retriever": ("retrieval", "gen_ai.data_source.id", "gen_ai.retrieval.query.text", "gen_ai.retrieval.documents"),
 }
 
 
@@ -50,13 +45,15 @@ def observe(
 
     `kind` says what it stands for; a retriever's result should be a list of documents. With
     `capture=False` neither arguments nor results are recorded. The function's result and errors pass
-    through untouched; a generator's span lasts until it is exhausted or closed.
+    through untouched; a generator's span lasts until it is exhausted or closed, and only its own steps,
+    not its consumer's, happen inside it.
     """
     if kind not in _CONVENTIONS:
         raise ValueError(f"cannot observe a {kind!r}: choose one of {', '.join(_CONVENTIONS)}")
     if function is None:
         return functools.partial(observe, name=name, kind=kind, capture=capture)
-    recorder = _Recorder(function, name or function.__qualname__, kind, capture)
+    shown = name or getattr(function, "__qualname__", type(function).__name__)
+    recorder = _Recorder(function, shown, kind, capture)
     if inspect.isasyncgenfunction(function):
         return _async_generator(function, recorder)
     if inspect.isgeneratorfunction(function):
@@ -75,12 +72,22 @@ class _Recorder:
         self._operation, self._name_key, self._input_key, self._output_key = _CONVENTIONS[kind]
         self._capture = capture
 
-    def start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Span:
+    @contextmanager
+    def span(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generator[Span]:
+        """The span of one call, ended with the error if there was one. Closing a generator is none."""
         attributes = {"gen_ai.operation.name": self._operation, self._name_key: self._name}
         span = trace.get_tracer("assay").start_span(f"{self._operation} {self._name}", attributes=attributes)
         if self._capture and span.is_recording():
             span.set_attribute(self._input_key, self._shown(self._arguments(args, kwargs), "user"))
-        return span
+        try:
+            yield span
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            record_error(span, error)
+            raise
+        finally:
+            span.end()
 
     def result(self, span: Span, result: Any) -> None:
         if self._capture and span.is_recording():
@@ -89,7 +96,7 @@ class _Recorder:
     def _arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         try:
             bound = self._signature.bind(*args, **kwargs).arguments
-        except (TypeError, ValueError):
+        except TypeError:
             return {"args": args, **kwargs}
         named = {name: value for name, value in bound.items() if name not in ("self", "cls")}
         return next(iter(named.values())) if len(named) == 1 else named
@@ -100,11 +107,26 @@ class _Recorder:
         return json.dumps([{"role": role, "parts": [{"type": "text", "content": _text(value)}]}])
 
 
+class _Inside:
+    """Makes a span current for one step after another, with whatever context the steps themselves leave open."""
+
+    def __init__(self, span: Span) -> None:
+        self._context = trace.set_span_in_context(span)
+
+    @contextmanager
+    def __call__(self) -> Generator[None]:
+        token = context.attach(self._context)
+        try:
+            yield
+        finally:
+            self._context = context.get_current()
+            context.detach(token)
+
+
 def _plain(function: Callable[P, R], recorder: _Recorder) -> Callable[P, R]:
     @functools.wraps(function)
     def observed(*args: P.args, **kwargs: P.kwargs) -> R:
-        span = recorder.start(args, kwargs)
-        with _ended(span), _inside(span):
+        with recorder.span(args, kwargs) as span, _Inside(span)():
             result = function(*args, **kwargs)
             recorder.result(span, result)
             return result
@@ -115,8 +137,7 @@ def _plain(function: Callable[P, R], recorder: _Recorder) -> Callable[P, R]:
 def _coroutine(function: Callable[P, Awaitable[R]], recorder: _Recorder) -> Callable[P, Awaitable[R]]:
     @functools.wraps(function)
     async def observed(*args: P.args, **kwargs: P.kwargs) -> R:
-        span = recorder.start(args, kwargs)
-        with _ended(span), _inside(span):
+        with recorder.span(args, kwargs) as span, _Inside(span)():
             result = await function(*args, **kwargs)
             recorder.result(span, result)
             return result
@@ -129,22 +150,21 @@ def _generator(
 ) -> Callable[P, Generator[Any, Any, R]]:
     @functools.wraps(function)
     def observed(*args: P.args, **kwargs: P.kwargs) -> Generator[Any, Any, R]:
-        span = recorder.start(args, kwargs)
         items: list[Any] = []
-        with _ended(span):
-            result = yield from _stepping(function(*args, **kwargs), span, items)
-            recorder.result(span, _joined(items))
-            return result
+        with recorder.span(args, kwargs) as span:
+            try:
+                return (yield from _stepping(function(*args, **kwargs), _Inside(span), items))
+            finally:
+                recorder.result(span, _joined(items))
 
     return observed
 
 
-def _stepping(inner: Generator[Any, Any, R], span: Span, items: list[Any]) -> Generator[Any, Any, R]:
-    """Run a generator so that only its own steps, not its consumer's, happen inside the span."""
+def _stepping(inner: Generator[Any, Any, R], inside: _Inside, items: list[Any]) -> Generator[Any, Any, R]:
     step: Callable[[], Any] = functools.partial(next, inner)
     while True:
         try:
-            with _inside(span):
+            with inside():
                 item = step()
         except StopIteration as stop:
             return cast(R, stop.value)
@@ -152,7 +172,8 @@ def _stepping(inner: Generator[Any, Any, R], span: Span, items: list[Any]) -> Ge
         try:
             step = functools.partial(inner.send, (yield item))
         except GeneratorExit:
-            inner.close()
+            with inside():
+                inner.close()
             raise
         except BaseException as error:
             step = functools.partial(inner.throw, error)
@@ -163,53 +184,40 @@ def _async_generator(
 ) -> Callable[P, AsyncGenerator[Any, Any]]:
     @functools.wraps(function)
     async def observed(*args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[Any, Any]:
-        span = recorder.start(args, kwargs)
         items: list[Any] = []
-        inner = function(*args, **kwargs)
-        step: Callable[[], Awaitable[Any]] = functools.partial(anext, inner)
-        with _ended(span):
-            while True:
-                try:
-                    with _inside(span):
-                        item = await step()
-                except StopAsyncIteration:
-                    break
-                items.append(item)
-                try:
-                    step = functools.partial(inner.asend, (yield item))
-                except GeneratorExit:
-                    await inner.aclose()
-                    raise
-                except BaseException as error:
-                    step = functools.partial(inner.athrow, error)
-            recorder.result(span, _joined(items))
+        with recorder.span(args, kwargs) as span:
+            inside = _Inside(span)
+            inner = function(*args, **kwargs)
+            step: Callable[[], Awaitable[Any]] = functools.partial(anext, inner)
+            try:
+                while True:
+                    try:
+                        with inside():
+                            item = await step()
+                    except StopAsyncIteration:
+                        return
+                    items.append(item)
+                    try:
+                        step = functools.partial(inner.asend, (yield item))
+                    except GeneratorExit:
+                        with inside():
+                            await inner.aclose()
+                        raise
+                    except BaseException as error:
+                        step = functools.partial(inner.athrow, error)
+            finally:
+                recorder.result(span, _joined(items))
 
     return observed
 
 
-@contextmanager
-def _inside(span: Span) -> Generator[None]:
-    token = context.attach(trace.set_span_in_context(span))
-    try:
-        yield
-    finally:
-        context.detach(token)
-
-
-@contextmanager
-def _ended(span: Span) -> Generator[None]:
-    """End the span when the body ends, with the error if it was one. Closing a generator is none."""
-    try:
-        yield
-    except GeneratorExit:
-        raise
-    except BaseException as error:
-        span.record_exception(error)
-        span.set_attribute("error.type", type(error).__qualname__)
+def record_error(span: Span, error: BaseException) -> None:
+    """Write an error onto its span. An error that cannot even be shown must still reach the application as it is."""
+    span.set_attribute("error.type", type(error).__qualname__)
+    span.set_status(Status(StatusCode.ERROR))
+    with suppress(Exception):
         span.set_status(Status(StatusCode.ERROR, str(error)))
-        raise
-    finally:
-        span.end()
+        span.record_exception(error)
 
 
 def _joined(items: list[Any]) -> Any:
@@ -218,9 +226,9 @@ def _joined(items: list[Any]) -> Any:
 
 def _text(value: Any) -> str:
     """A value as text, whatever it is: a result that cannot be shown must not cost the application its call."""
-    if isinstance(value, str):
-        return value[:MAX_TEXT]
     try:
-        return json.dumps(value, ensure_ascii=False, default=str)[:MAX_TEXT]
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     except Exception:
         return f"<{type(value).__name__}>"
+    # Half a surrogate pair would cost the exporter the whole attribute.
+    return text[:MAX_TEXT].encode("utf-8", "replace").decode()

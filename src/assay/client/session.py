@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+import functools
+import inspect
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ContextDecorator, contextmanager
+from contextvars import Token
+from typing import Any, ParamSpec, TypeVar, cast
 
 from opentelemetry import context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _ATTRIBUTES = context.create_key("assay-session")
 _CALLS = context.create_key("assay-calls")
@@ -19,20 +26,44 @@ _CALL_MARKS = (
 """Attributes by which an instrumentation's span of a model call is known."""
 
 
-@contextmanager
-def session(session_id: str, user_id: str | None = None, **attributes: str) -> Generator[None]:
+class session(ContextDecorator):
     """Mark every span made inside with `session.id`, `user.id` and any further attributes.
 
-    Reaches across `await`, into threads that carry OpenTelemetry's context, and nests: the inner one wins.
+    A context manager, or a decorator of functions and coroutine functions. Reaches across `await`, into
+    threads that carry OpenTelemetry's context, and nests: the inner one wins.
     """
-    own = {"session.id": session_id, **attributes}
-    if user_id is not None:
-        own["user.id"] = user_id
-    token = context.attach(context.set_value(_ATTRIBUTES, {**_inherited(), **own}))
-    try:
-        yield
-    finally:
-        context.detach(token)
+
+    def __init__(self, session_id: str, user_id: str | None = None, **attributes: str) -> None:
+        self._own = {"session.id": session_id, **attributes}
+        if user_id is not None:
+            self._own["user.id"] = user_id
+        self._tokens: list[Token[context.Context]] = []
+
+    def __enter__(self) -> None:
+        self._tokens.append(context.attach(context.set_value(_ATTRIBUTES, {**_inherited(), **self._own})))
+
+    def __exit__(self, *_: object) -> None:
+        context.detach(self._tokens.pop())
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        if not inspect.iscoroutinefunction(function):
+            return super().__call__(function)
+
+        @functools.wraps(function)
+        async def marked(*args: P.args, **kwargs: P.kwargs) -> Any:
+            with self._again():
+                return await function(*args, **kwargs)
+
+        return cast(Callable[P, R], marked)
+
+    def _recreate_cm(self) -> session:
+        return self._again()
+
+    def _again(self) -> session:
+        """One of its own for each call of a decorated function: calls may overlap."""
+        again = session("")
+        again._own = self._own
+        return again
 
 
 @contextmanager

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable
+import threading
+import time
+from collections.abc import Iterable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from assay.client.address import Address, address
 from assay.client.session import SessionProcessor
@@ -104,9 +106,8 @@ def init(
     try:
         provider = _provider(service, project, environment)
         provider.add_span_processor(SessionProcessor())
-        provider.add_span_processor(
-            BatchSpanProcessor(exporter or otlp_exporter(where), schedule_delay_millis=EXPORT_EVERY_MS)
-        )
+        _exporters.append(_Noting(exporter or otlp_exporter(where)))
+        provider.add_span_processor(BatchSpanProcessor(_exporters[-1], schedule_delay_millis=EXPORT_EVERY_MS))
     except Exception:
         log.exception("assay.init() could not set up tracing; the program goes on without monitoring")
     if instrument:
@@ -124,16 +125,51 @@ def server() -> Address:
 
 
 def flush(timeout_seconds: float = 10.0) -> bool:
-    """Send what waits now; False if that did not succeed in time. Never raises."""
+    """Send what waits now; False if it could not be sent, or not in time. Never raises."""
     from assay.client.feedback import flush_scores
 
+    deadline = time.monotonic() + timeout_seconds
+    spans = threading.Thread(target=_flush_spans, name="assay-flush", daemon=True)
+    for exporter in _exporters:
+        exporter.failed = False
+    spans.start()
+    spans.join(timeout_seconds)
+    sent = not spans.is_alive() and not any(exporter.failed for exporter in _exporters)
+    return flush_scores(max(deadline - time.monotonic(), 0)) and sent
+
+
+class _Noting(SpanExporter):
+    """Hands spans on and notes whether that failed, which OpenTelemetry's own flush does not tell."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self.failed = False
+        self._exporter = exporter
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        result = SpanExportResult.FAILURE
+        try:
+            result = self._exporter.export(spans)
+        finally:
+            self.failed = result is not SpanExportResult.SUCCESS
+        return result
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self._exporter.force_flush(timeout_millis)
+
+
+_exporters: list[_Noting] = []
+
+
+def _flush_spans() -> None:
     provider = trace.get_tracer_provider()
     try:
-        sent = not isinstance(provider, TracerProvider) or provider.force_flush(int(timeout_seconds * 1000))
-        return flush_scores(timeout_seconds) and sent
+        if isinstance(provider, TracerProvider):
+            provider.force_flush()
     except Exception:
         log.exception("assay.flush() failed")
-        return False
 
 
 def _provider(service: str | None, project: str | None, environment: str | None) -> TracerProvider:
@@ -163,8 +199,14 @@ def _one_each(installed: Iterable[EntryPoint]) -> list[EntryPoint]:
     chosen: dict[str, EntryPoint] = {}
     for entry in sorted(installed, key=_preference):
         if entry.name in _GENAI_NAMES or _GENAI_PACKAGE.match(_package(entry)):
-            chosen.setdefault(entry.name, entry)
+            chosen.setdefault(_library(entry.name), entry)
     return list(chosen.values())
+
+
+def _library(name: str) -> str:
+    """One name for the spellings of a library: openai-agents and openai_agents, chroma and chromadb."""
+    plain = name.lower().replace("-", "").replace("_", "")
+    return {"chromadb": "chroma"}.get(plain, plain)
 
 
 def _preference(entry: EntryPoint) -> tuple[bool, str]:

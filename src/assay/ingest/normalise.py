@@ -95,9 +95,7 @@ def _cost(columns: dict[str, Any], at: float, prices: Prices) -> Cost | None:
         columns["cache_read_tokens"] or 0,
         columns["cache_write_tokens"] or 0,
     )
-    models = dict.fromkeys(filter(None, (columns["response_model"], columns["request_model"])))
-    costs = (prices.cost(columns["provider"], model, at, tokens) for model in models)
-    return next((cost for cost in costs if cost), None)
+    return prices.cost(columns["provider"], columns["response_model"] or columns["request_model"], at, tokens)
 
 
 def _remaining(attributes: dict[str, Any], consumed: Set[str]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from assay.errors import ConfigError
 from assay.server.app import answering, running
 
 GRACE_SECONDS = 5
+LISTEN_BACKLOG = 2048
 _START_SECONDS = 30
 
 
@@ -85,6 +86,7 @@ def _bound(config: Config) -> AbstractContextManager[socket.socket]:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((config.host, config.port))
+        listener.listen(LISTEN_BACKLOG)
     except OSError as error:
         listener.close()
         raise ConfigError(

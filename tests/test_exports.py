@@ -1,0 +1,332 @@
+"""Exports: the same calls as the API tells, as CSV, JSON Lines and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import secrets
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from assay.analytics.calls import calls
+from assay.analytics.selection import Selection
+from assay.client.monitor import Monitor
+from assay.errors import AssayError
+from assay.records import Score, Span
+from assay.reports.exports import FORMATS, export
+from assay.store.connect import Store
+from assay.store.rows import arrow_schema, arrow_table, stamped
+from assay.store.scores import insert_scores
+from conftest import Server, otlp
+
+START = 1_763_899_200_000_000  # 2025-11-23T12:00:00Z
+DAY = 86_400_000_000
+
+COLUMNS = [
+    *("started_at", "span_id", "trace_id", "project", "environment", "service", "session_id", "user_id", "kind"),
+    *("provider", "model", "temperature", "system", "prompt", "response", "input_tokens", "output_tokens"),
+    *("cache_read_tokens", "reasoning_tokens", "total_tokens", "cost_usd", "latency_ms", "time_to_first_token_ms"),
+    *("status", "error_type", "error_message", "finish_reason"),
+]
+
+
+def span(project: str, **fields: Any) -> Span:
+    own = {"trace_id": secrets.token_hex(16), "span_id": secrets.token_hex(8), "started_at": START, "kind": "llm"}
+    return Span(**own | {"project": project, "counted": True} | fields)
+
+
+def insert(store: Store, *spans: Span) -> None:
+    store.insert("spans", stamped(arrow_table(spans, arrow_schema(Span)), time.time_ns() // 1000))
+
+
+def score(call: Span, name: str, value: float | None, **more: Any) -> Score:
+    return Score(target=call.span_id, name=name, value=value, project=call.project, started_at=call.started_at, **more)
+
+
+def exported(store: Store, selection: Selection, format: str) -> list[dict[str, Any]]:
+    """The file's rows, read by a reader of its format, in one form: None for what is empty, times as datetime."""
+    data = b"".join(export(store, selection, format))
+    match format:
+        case "parquet":
+            return pq.read_table(io.BytesIO(data)).to_pylist()
+        case "jsonl":
+            rows = [json.loads(line) for line in data.splitlines()]
+            return [row | {"started_at": datetime.fromisoformat(row["started_at"])} for row in rows]
+        case _:
+            return [typed(row) for row in csv.DictReader(io.StringIO(data.decode(), newline=""))]
+
+
+def typed(row: dict[str, str]) -> dict[str, Any]:
+    """A row of CSV with the types that the other formats have; texts stay texts."""
+    texts = {"span_id", "trace_id", "project", "environment", "service", "session_id", "user_id", "kind", "provider"}
+    texts |= {"model", "system", "prompt", "response", "status", "error_type", "error_message", "finish_reason"}
+    numbers = {
+        name: float(value) if value else None for name, value in row.items() if name not in {*texts, "started_at"}
+    }
+    return row | numbers | {"started_at": datetime.fromisoformat(row["started_at"])}
+
+
+def as_calls(store: Store, selection: Selection) -> list[dict[str, Any]]:
+    """The same calls as the API tells them, oldest first, with scores as columns."""
+    told = sorted(calls(store, selection, limit=1000).calls, key=lambda row: (row["started_at"], row["span_id"]))
+    names = sorted({name for row in told for name in row["scores"]})
+    return [{name: row[name] for name in COLUMNS} | {name: row["scores"].get(name) for name in names} for row in told]
+
+
+@pytest.fixture
+def varied(store: Store, project: str) -> Selection:
+    """Three days of calls: whole, bare and failed ones, some scored, one that is not counted."""
+    whole = span(
+        project,
+        environment="production",
+        service="bot",
+        session_id="s",
+        user_id="ada",
+        provider="openai",
+        request_model="gpt-4o",
+        response_model="gpt-4o-2024-08-06",
+        temperature=0.7,
+        system="Be brief.",
+        prompt="What is\r\n\"AI\"?\tA 'field', or\\n more\\",
+        response="Ein Fach.\n\nÄ \U0001f600; a,b",
+        input_tokens=2**53 - 1,
+        output_tokens=0,
+        cache_read_tokens=1,
+        reasoning_tokens=2,
+        cost_usd=1e-9,
+        latency_ms=1 / 3,
+        time_to_first_token_ms=0.1,
+        finish_reason="stop",
+        started_at=START + 123_456,
+    )
+    failed = span(project, status="error", error_type="Timeout", error_message="no answer", started_at=START + DAY)
+    bare = span(project, started_at=START - DAY)
+    half = span(project, kind="embedding", input_tokens=5, started_at=START + 200_000)
+    uncounted = span(project, counted=False)
+    insert(store, whole, failed, bare, half, uncounted)
+    insert(store, whole)
+    insert_scores(
+        store,
+        [
+            score(whole, "relevance", 0.25),
+            score(whole, "toxicity", None, comment="not assessable"),
+            score(bare, "relevance", 1 / 3),
+            score(half, "helpful", 1.0, source="human"),
+        ],
+    )
+    return Selection(project=project)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_file_holds_what_the_api_tells(store: Store, varied: Selection, format: str) -> None:
+    told, rows = as_calls(store, varied), exported(store, varied, format)
+    assert len(told) == 4
+    totals = [[row.pop("total_tokens") for row in table] for table in (told, rows)]
+    assert rows == told
+    assert totals[1] == totals[0] == [None, 2**53 - 1, 5, None], "unknown is empty, and never zero"
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_file_holds_the_score_that_the_api_tells_where_several_judged(
+    store: Store, project: str, format: str
+) -> None:
+    call = span(project)
+    insert(store, call)
+    insert_scores(
+        store,
+        [
+            score(call, "relevance", 0.2, scorer="local"),
+            score(call, "relevance", 1.0, source="human", author="ada"),
+            score(call, "toxicity", None, scorer="local"),
+            score(call, "toxicity", 1.0, source="human", author="ada"),
+        ],
+    )
+    [told] = as_calls(store, Selection(project=project))
+    [row] = exported(store, Selection(project=project), format)
+    assert (row["relevance"], row["toxicity"]) == (told["relevance"], told["toxicity"]) == (0.2, None)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_filters_and_range_hold_for_files_too(store: Store, varied: Selection, format: str) -> None:
+    noon = datetime(2025, 11, 23, 12, tzinfo=UTC)
+    project = varied.project
+    for selection, count in [
+        (Selection(project=project, status="error"), 1),
+        (Selection(project=project, since=noon), 3),
+        (Selection(project=project, until=noon), 1),
+        (Selection(project=project, since=noon, until=noon + timedelta(days=1)), 2),
+        (Selection(project=project, since=noon, until=noon), 0),
+        (Selection(project=project, model="gpt-4o-2024-08-06"), 1),
+    ]:
+        rows = exported(store, selection, format)
+        told = as_calls(store, selection)
+        assert len(rows) == count
+        assert [row["span_id"] for row in rows] == [row["span_id"] for row in told]
+
+
+NAMES = [
+    "a `strange` 'name' with \"quotes\", \\ and %s",
+    "{project:String}",
+    "ünïcode",
+    "prompt",
+    "calls",
+    "scored",
+    "target",
+    "verdicts",
+    "request_model",
+    "response_model",
+    "counted",
+    "kind_of_magic",
+]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_score_of_any_name_is_a_column_of_its_own(store: Store, project: str, format: str, name: str) -> None:
+    call = span(project, prompt="the prompt", request_model="asked", input_tokens=1, output_tokens=1)
+    insert(store, call, span(project, started_at=START + 1))
+    insert_scores(store, [score(call, name, 0.5), score(call, "relevance", 0.25)])
+    first, second = exported(store, Selection(project=project), format)
+    column = "score_prompt" if name == "prompt" else name
+    assert (first[column], first["relevance"]) == (0.5, 0.25)
+    assert (second[column], second["relevance"]) == (None, None)
+    assert (first["prompt"], first["model"]) == ("the prompt", "asked")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_no_two_scores_share_a_column(store: Store, project: str, format: str) -> None:
+    call = span(project)
+    insert(store, call)
+    insert_scores(store, [score(call, "prompt", 0.25), score(call, "score_prompt", 0.75)])
+    [row] = exported(store, Selection(project=project), format)
+    assert sorted(value for name, value in row.items() if name not in COLUMNS) == [0.25, 0.75]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+1", "'+1"),
+        ("-1", "'-1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'\t=1"),
+        ("\r=1", "'\r=1"),
+        ("=HYPERLINK(\"http://evil.example\",'x')", "'=HYPERLINK(\"http://evil.example\",'x')"),
+        ("1=1", "1=1"),
+        ("'=1", "'=1"),
+        ("a\n=1", "a\n=1"),
+        ("", ""),
+    ],
+)
+def test_a_formula_is_disarmed_in_csv_and_unchanged_elsewhere(
+    store: Store, project: str, text: str, shown: str
+) -> None:
+    texts = dict.fromkeys(("prompt", "response", "session_id", "response_model", "error_message"), text)
+    insert(store, span(project, **texts))
+    columns = ("prompt", "response", "session_id", "model", "error_message")
+    [row] = exported(store, Selection(project=project), "csv")
+    assert [row[name] for name in columns] == [shown] * 5
+    for format in ("jsonl", "parquet"):
+        [row] = exported(store, Selection(project=project), format)
+        assert [row[name] for name in columns] == [text] * 5
+
+
+def test_a_number_below_zero_is_no_formula(store: Store, project: str) -> None:
+    insert(store, span(project, cost_usd=-0.5))
+    [row] = exported(store, Selection(project=project), "csv")
+    assert row["cost_usd"] == -0.5
+
+
+def test_an_export_of_nothing_is_a_valid_file_without_rows(store: Store) -> None:
+    nothing = Selection(project="nothing here")
+    assert b"".join(export(store, nothing, "csv")).decode() == ",".join(COLUMNS) + "\n"
+    assert b"".join(export(store, nothing, "jsonl")) == b""
+    table = pq.read_table(io.BytesIO(b"".join(export(store, nothing, "parquet"))))
+    assert (table.num_rows, table.column_names) == (0, COLUMNS)
+
+
+def test_parquet_columns_have_their_types_even_where_all_are_null(store: Store, project: str) -> None:
+    call = span(project)
+    insert(store, call)
+    insert_scores(store, [score(call, "relevance", None)])
+    table = pq.read_table(io.BytesIO(b"".join(export(store, Selection(project=project), "parquet"))))
+    types = {field.name: field.type for field in table.schema}
+    assert types.pop("started_at") == pa.timestamp("us", "UTC")
+    whole = {"input_tokens", "output_tokens", "cache_read_tokens", "reasoning_tokens", "total_tokens"}
+    real = {"temperature", "cost_usd", "latency_ms", "time_to_first_token_ms", "relevance"}
+    assert types == {
+        name: pa.int64() if name in whole else pa.float64() if name in real else pa.string()
+        for name in [*COLUMNS[1:], "relevance"]
+    }
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_an_export_of_many_days_is_complete_and_in_order(store: Store, project: str, format: str) -> None:
+    spans = [span(project, started_at=START + n * DAY // 20) for n in range(5 * 20)]
+    insert(store, *spans)
+    insert_scores(store, [score(call, "number", n) for n, call in enumerate(spans)])
+    rows = exported(store, Selection(project=project), format)
+    assert [(row["span_id"], row["number"]) for row in rows] == [(s.span_id, n) for n, s in enumerate(spans)]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_large_day_comes_in_pieces(store: Store, project: str, format: str) -> None:
+    text = secrets.token_hex(2000)
+    insert(store, *(span(project, prompt=f"{n} {text}", started_at=START + n) for n in range(300)))
+    assert [row["prompt"].split()[0] for row in exported(store, Selection(project=project), format)] == [
+        str(n) for n in range(300)
+    ]
+    if format != "parquet":
+        assert len(list(export(store, Selection(project=project), format))) > 2
+
+
+def test_an_unknown_format_is_refused_before_the_first_byte(store: Store) -> None:
+    with pytest.raises(AssayError, match="cannot export 'xlsx': choose one of csv, jsonl, parquet"):
+        export(store, Selection(), "xlsx")
+
+
+@pytest.mark.parametrize(
+    ("format", "media_type"),
+    [
+        ("csv", "text/csv; charset=utf-8"),
+        ("jsonl", "application/x-ndjson"),
+        ("parquet", "application/vnd.apache.parquet"),
+    ],
+)
+def test_a_file_is_downloaded_under_a_name(server: Server, project: str, format: str, media_type: str) -> None:
+    assert server.post(otlp({}, {}, project=project)).status_code == 200
+    answer = httpx.get(f"{server.url}/api/export", params={"format": format, "project": project})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, media_type)
+    assert answer.headers["content-disposition"] == f'attachment; filename="assay-export.{format}"'
+    read = {"csv": lambda data: len(data.splitlines()) - 1, "jsonl": lambda data: len(data.splitlines())}
+    rows = read.get(format, lambda data: pq.read_table(io.BytesIO(data)).num_rows)
+    assert rows(answer.content) == 2
+
+
+def test_an_unknown_format_is_refused_over_http(server: Server) -> None:
+    answer = httpx.get(f"{server.url}/api/export", params={"format": "xlsx"})
+    assert (answer.status_code, answer.json()) == (
+        400,
+        {"error": "cannot export 'xlsx': choose one of csv, jsonl, parquet"},
+    )
+
+
+def test_a_monitor_writes_a_file_whole_or_not_at_all(
+    server: Server, monitor: Monitor, project: str, tmp_path: Any
+) -> None:
+    server.post(otlp({}, project=project))
+    path = tmp_path / "calls.csv"
+    size = monitor.export(path, "csv", project=project)
+    assert path.stat().st_size == size
+    before = path.read_bytes()
+    with pytest.raises(AssayError, match="cannot export 'xlsx'"):
+        monitor.export(path, "xlsx")
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["calls.csv"]
