@@ -35,7 +35,7 @@ START = MIDNIGHT * 1_000_000
 
 # An insert is flushed to disk, so an example costs about 0.1 s.
 few = settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[phase for phase in Phase if phase is not Phase.explain],
@@ -174,6 +174,47 @@ def questions(draw: st.DrawFn) -> Callable[[str], Selection]:
     )
 
 
+def told(
+    offset: int = 0, kind: str = "llm", again: dict[str, Any] | None = None, judged: Any = (), **changes: Any
+) -> Any:
+    """One entry of a history: an ordinary call, but for what is named."""
+    ordinary = {
+        "status": "ok",
+        "counted": True,
+        "environment": "production",
+        "provider": "openai",
+        "request_model": "gpt-4o",
+        "response_model": "gpt-4o-2024-08-06",
+        "session_id": "one",
+        "user_id": "ada",
+        "latency_ms": 500.0,
+        "time_to_first_token_ms": 100.0,
+        "input_tokens": 100,
+        "output_tokens": 10,
+        "cache_read_tokens": 5,
+        "reasoning_tokens": 1,
+        "cost_usd": 0.5,
+    }
+    own = ordinary | changes
+    return ({"project": "A", "kind": kind, "offset": offset}, own, {**own, **again} if again else None, judged)
+
+
+EVENTFUL = [
+    told(judged=[("relevance", "scorer", 0.5), ("relevance", "human", 1.0), ("toxicity", "scorer", None)]),
+    told(HOUR, status="error", cost_usd=None, input_tokens=None, output_tokens=None, session_id="", user_id=""),
+    told(HOUR - 1, cost_usd=None, response_model="", latency_ms=9000.0, time_to_first_token_ms=None),
+    told(DAY, kind="embedding", cost_usd=0.01, latency_ms=7.0, session_id="two"),
+    told(2 * HOUR, counted=False, cost_usd=9.0),
+    told(3, again={"cost_usd": 2.0, "input_tokens": 7, "latency_ms": 3.0}, judged=[("relevance", "scorer", 0.0)]),
+    told(DAY + 1, kind="tool", again={"counted": False}),
+]
+"""A history in which each figure differs from its near misses, so that no property can hold by luck alone."""
+
+
+def everything(service: str) -> Selection:
+    return Selection(service=service)
+
+
 def at(offset: int) -> datetime:
     return datetime.fromtimestamp(MIDNIGHT, UTC) + timedelta(microseconds=offset)
 
@@ -266,6 +307,7 @@ def expected_score(all_values: list[float | None]) -> dict[str, Any]:
 
 
 @few
+@example(history=EVENTFUL, question=everything)
 @given(history=histories, question=questions())
 def test_usage_is_what_python_counts(store: Store, history: list[Any], question: Callable[[str], Selection]) -> None:
     rows = stored(store, history)
@@ -274,6 +316,7 @@ def test_usage_is_what_python_counts(store: Store, history: list[Any], question:
 
 
 @few
+@example(history=EVENTFUL, question=everything, group_by="model")
 @given(history=histories, question=questions(), group_by=st.sampled_from(list(GROUPS)))
 def test_usage_by_a_dimension_is_the_usage_of_each_of_its_values(
     store: Store, history: list[Any], question: Callable[[str], Selection], group_by: str
@@ -292,6 +335,7 @@ def test_usage_by_a_dimension_is_the_usage_of_each_of_its_values(
 
 
 @few
+@example(history=EVENTFUL, question=everything)
 @given(history=histories, question=questions())
 def test_quality_is_what_python_counts(store: Store, history: list[Any], question: Callable[[str], Selection]) -> None:
     rows = stored(store, history)
@@ -300,6 +344,7 @@ def test_quality_is_what_python_counts(store: Store, history: list[Any], questio
 
 
 @few
+@example(history=EVENTFUL, question=everything, group_by="session_id")
 @given(history=histories, question=questions(), group_by=st.sampled_from(list(SCORE_GROUPS)))
 def test_quality_by_a_dimension_is_the_quality_of_each_of_its_values(
     store: Store, history: list[Any], question: Callable[[str], Selection], group_by: str
@@ -315,6 +360,7 @@ def test_quality_by_a_dimension_is_the_quality_of_each_of_its_values(
 
 
 @few
+@example(history=EVENTFUL, question=everything, bucket=("1h", 3600), group_by=None)
 @given(
     history=histories,
     question=questions(),
@@ -374,6 +420,7 @@ def expected_means(scores: list[Score], targets: set[str]) -> dict[str, Any]:
 
 
 @few
+@example(history=EVENTFUL, question=everything)
 @given(history=histories, question=questions())
 def test_latency_bins_hold_every_conversation_once(
     store: Store, history: list[Any], question: Callable[[str], Selection]
@@ -544,6 +591,7 @@ def test_a_new_call_does_not_shift_the_pages_that_follow(store: Store, project: 
 
 
 @few
+@example(history=EVENTFUL, question=everything)
 @given(history=histories, question=questions())
 def test_calls_are_those_that_usage_counts(
     store: Store, history: list[Any], question: Callable[[str], Selection]

@@ -62,6 +62,7 @@ def scored(api: Api, span_id: str) -> None:
 
 def test_health_tells_that_all_is_well_and_what_came_in(api: Api, span_id: str) -> None:
     scored(api, span_id)
+    eventually(lambda: api.ok("/health")["quality"]["scored_calls"])
     assert api.ok("/health") == {
         "status": "ok",
         "version": "0.1.0",

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import PROTOBUF, Server, eventually, otlp
 
 from assay.client.monitor import connect
+from conftest import PROTOBUF, Server, eventually, otlp
 
 SPANS_A_REQUEST = 20
 

@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 import httpx
 import pytest
-from conftest import PROTOBUF, Server, chat_attributes, eventually, messages, otlp
 from dirty_equals import IsFloat, IsPartialDict, IsStr
 from google.rpc.status_pb2 import Status
 from inline_snapshot import snapshot
@@ -19,6 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from assay.client.monitor import Monitor
 from assay.errors import NotFound
+from conftest import PROTOBUF, Server, chat_attributes, eventually, messages, otlp
 
 JSON = {"Content-Type": "application/json"}
 

@@ -15,7 +15,7 @@ from assay.ingest.writer import newest_commit
 from assay.quality.follower import NAME, Follower
 from assay.quality.scorer import Conversation, Verdict
 from assay.records import Span
-from assay.store.connect import Store
+from assay.store.connect import Row, Store
 from assay.store.cursors import read_cursor, write_cursor
 from assay.store.rows import arrow_schema, arrow_table, stamped
 from assay.store.scores import scores_of
@@ -70,8 +70,13 @@ def following(store: Store, *scorers: Any, **options: Any) -> Follower:
     return Follower(store, scorers or (Length(),), lambda: newest_commit(store), **options)
 
 
+def verdicts_on(store: Store, span_id: str) -> list[Row]:
+    [verdicts] = scores_of(store, [span_id]).values()
+    return verdicts
+
+
 def scored(store: Store, span_ids: list[str]) -> set[str]:
-    return set(scores_of(store, span_ids))
+    return {target for _, target in scores_of(store, span_ids)}
 
 
 def test_a_new_call_is_scored_with_all_that_a_chart_needs(store: Store) -> None:
@@ -126,7 +131,7 @@ def test_a_crash_between_scores_and_cursor_repeats_and_doubles_nothing(store: St
     following(store).step()
     write_cursor(store, NAME, before)
     assert following(store).step() == 1
-    assert len(scores_of(store, [span_id])[span_id]) == 1
+    assert len(verdicts_on(store, span_id)) == 1
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 5])
@@ -194,7 +199,7 @@ def test_a_batch_of_failed_calls_does_not_stop_those_behind_it(store: Store) -> 
 def test_a_scorer_that_fails_is_recorded_with_its_reason_and_the_others_go_on(store: Store) -> None:
     [span_id] = commit(store, {"response": "fine"})
     following(store, Broken(), Length(), Astray()).step()
-    verdicts = scores_of(store, [span_id])[span_id]
+    verdicts = verdicts_on(store, span_id)
     assert [(row["name"], row["value"], row["label"], row["comment"]) for row in verdicts] == [
         ("astray", None, "failed", "failed: value 1.5 is not within 0..1"),
         ("broken", None, "failed", "failed: ZeroDivisionError: no words to divide by"),

@@ -60,8 +60,7 @@ Covers: the first call to now
 ## Usage statistics
 
 - Total conversations: 4
-- Total cost: $0.2201 (without 1 calls to models of unknown price)
-
+- Total cost: $0.2201 (without 1 of unknown price)
 - Total tokens: 2,149
 - Average latency: 1750.0 ms (95% under 3975.0 ms)
 - Cost per conversation: $0.1100
@@ -104,7 +103,6 @@ Covers: 2025-11-23 13:00:00 UTC to 2025-11-23 13:00:00 UTC
 
 - Total conversations: 0
 - Total cost: $0.0000
-
 - Total tokens: 0
 - Average latency: unknown (95% under unknown)
 - Cost per conversation: unknown

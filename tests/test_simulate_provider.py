@@ -298,9 +298,7 @@ def test_embeddings_are_unit_vectors_that_tell_likeness(client):
     assert one.shape == (1536,)
     assert np.linalg.norm(one) == pytest.approx(1, abs=1e-5)
     assert one @ two > 0.9 > 0.3 > one @ far
-    as_numbers = client.embeddings.create(
-        model="text-embedding-3-small", input=texts[0], encoding_format="float"
-    )
+    as_numbers = client.embeddings.create(model="text-embedding-3-small", input=texts[0], encoding_format="float")
     assert as_numbers.data[0].embedding == pytest.approx(one, abs=1e-6)
     assert answer.usage.prompt_tokens == answer.usage.total_tokens > 0
     short = client.embeddings.create(model="text-embedding-3-large", input=texts[0], dimensions=64)
@@ -516,9 +514,7 @@ def test_no_body_crashes_the_provider(fuzzed, odd):
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st.lists(st.dictionaries(st.sampled_from(["role", "content", "tool_calls", "name"]), JSON), max_size=3)
-)
+@given(st.lists(st.dictionaries(st.sampled_from(["role", "content", "tool_calls", "name"]), JSON), max_size=3))
 def test_no_message_crashes_the_provider(fuzzed, messages):
     body = {"model": "gpt-4o", "messages": [{"role": "user", **message} for message in messages]}
     assert fuzzed.post("/chat/completions", json=body).status_code in (200, 400)

@@ -51,9 +51,7 @@ def perform(url: str, planned, **options) -> tuple[Totals, list[Outcome]]:
 
     async def run() -> Totals:
         async with openai.AsyncOpenAI(base_url=url, api_key="test") as client:
-            return await drive(
-                client, planned, rate=math.inf, pause_scale=0, on_outcome=outcomes.append, **options
-            )
+            return await drive(client, planned, rate=math.inf, pause_scale=0, on_outcome=outcomes.append, **options)
 
     return asyncio.run(run()), outcomes
 
@@ -149,9 +147,7 @@ def test_most_planned_prompts_have_a_topic_and_its_notes_are_retrieved():
             assert known.topic(prompt) is topic
             if topic.area == "fernhill":
                 assert known.passages(prompt)[0] is topic
-    assert known.topic("Please explain how neural networks learn") is known.topic(
-        "How do neural networks learn?"
-    )
+    assert known.topic("Please explain how neural networks learn") is known.topic("How do neural networks learn?")
     assert known.topic("How do I polish a trumpet?") is None
     assert subject("How do I polish a brass trumpet?") == "polish brass trumpet"
 
@@ -160,9 +156,7 @@ def test_most_planned_prompts_have_a_topic_and_its_notes_are_retrieved():
 def test_a_tool_turn_calls_the_tool_and_asks_again(url, stream):
     turn = Turn(prompt="Where is my order FH-20417?", temperature=0, tools=("lookup_order",), stream=stream)
     _, (outcome,) = perform(url, [visit(turn)])
-    assert outcome.answer.startswith(
-        "Here is what I found about FH-20417: the order is FH-20417, the status is"
-    )
+    assert outcome.answer.startswith("Here is what I found about FH-20417: the order is FH-20417, the status is")
     assert turn.calls == 2
 
 

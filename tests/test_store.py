@@ -292,7 +292,7 @@ def test_a_scorer_that_judges_again_replaces_its_verdict_and_no_one_elses(store:
         (None, {"source": "human", "author": "ada"}),
     ]:
         insert_scores(store, [Score(target=target, name="relevance", value=value, started_at=NOON, **who)])
-    verdicts = scores_of(store, [target])[target]
+    verdicts = scores_of(store, [target])["default", target]
     assert {(row["source"], row["scorer"], row["author"], row["value"]) for row in verdicts} == {
         ("scorer", "local", "", 0.5),
         ("scorer", "lexical", "", 0.2),

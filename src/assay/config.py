@@ -11,7 +11,15 @@ from ipaddress import ip_address
 from tomllib import TOMLDecodeError
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -26,20 +34,20 @@ from assay.errors import ConfigError
 MEBIBYTE = 1 << 20
 
 
-class Ingest(BaseModel):
+class Ingest(BaseModel, extra="forbid"):
     """Limits of what one request, and all waiting requests together, may hold."""
 
-    max_body_bytes: int = 64 * MEBIBYTE
-    max_pending_bytes: int = 256 * MEBIBYTE
-    max_future_seconds: float = 86_400.0
+    max_body_bytes: PositiveInt = 64 * MEBIBYTE
+    max_pending_bytes: PositiveInt = 256 * MEBIBYTE
+    max_future_seconds: NonNegativeFloat = 86_400.0
 
 
-class Quality(BaseModel):
+class Quality(BaseModel, extra="forbid"):
     """Which scorers judge new conversations; "off" stores calls without scores."""
 
     scorers: Literal["local", "lexical", "off"] = "local"
-    poll_seconds: float = 0.5
-    batch_size: int = 500
+    poll_seconds: PositiveFloat = 0.5
+    batch_size: PositiveInt = 500
 
 
 class Config(BaseSettings):
@@ -63,6 +71,13 @@ class Config(BaseSettings):
     @classmethod
     def _split_keys(cls, keys: object) -> object:
         return [key.strip() for key in keys.split(",") if key.strip()] if isinstance(keys, str) else keys
+
+    @field_validator("api_keys")
+    @classmethod
+    def _no_empty_key(cls, keys: list[SecretStr]) -> list[SecretStr]:
+        if not all(key.get_secret_value().strip() for key in keys):
+            raise ValueError("an API key must not be empty")
+        return keys
 
     @field_validator("port")
     @classmethod
@@ -90,7 +105,7 @@ class Config(BaseSettings):
     @property
     def shown_store(self) -> str:
         """The store's URL without its password."""
-        return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", self.store)
+        return without_password(self.store)
 
     @property
     def loopback(self) -> bool:
@@ -103,6 +118,11 @@ class Config(BaseSettings):
             return False
 
 
+def without_password(url: str) -> str:
+    """A URL as it may be shown."""
+    return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
+
+
 def load_config(**options: Any) -> Config:
     """The settings, with the options that are not None in place of file and environment. Raises ConfigError."""
     try:
@@ -110,7 +130,7 @@ def load_config(**options: Any) -> Config:
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise ConfigError(f"a setting in assay.toml, ASSAY_* or the command line is wrong: {problems}") from None
-    except (SettingsError, TOMLDecodeError) as error:
+    except (SettingsError, TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"assay.toml or an ASSAY_* variable cannot be read: {error}") from None
 
 

@@ -54,6 +54,9 @@ LAB_THRESHOLDS = (
 )
 
 
+_FIGURES = ("latency_ms", "cost_usd")
+
+
 def recent_alerts(
     store: Store,
     selection: Selection,
@@ -68,7 +71,7 @@ def recent_alerts(
 
 
 def _exceeds(call: Row, threshold: Threshold) -> Alert | None:
-    value = call["scores"].get(threshold.metric, call.get(threshold.metric))
+    value = call[threshold.metric] if threshold.metric in _FIGURES else call["scores"].get(threshold.metric)
     limit, beyond = _limit(threshold)
     if value is None or not beyond(value, limit):
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from typing import Any, NamedTuple
 
@@ -65,16 +64,16 @@ def calls(
         where += f" AND ({ORDERS[order]}, span_id) < ({{after:Float64}}, {{after_id:String}})"
         parameters["after"], parameters["after_id"] = _decode_cursor(cursor)
     keys = store.query(
-        f"SELECT span_id, {ORDERS[order]} AS place, toUnixTimestamp64Micro(started_at) AS started"
+        f"SELECT project, span_id, {ORDERS[order]} AS place, toUnixTimestamp64Micro(started_at) AS started"
         f" FROM spans FINAL WHERE {where}"
         " ORDER BY place DESC, span_id DESC LIMIT {limit:UInt32}",
         {**parameters, "limit": limit + 1},
     )
     page = keys[:limit]
-    by_id = {row["span_id"]: row for row in _with_scores(store, [key["span_id"] for key in page], _range(page))}
+    by_id = {_identity(row): row for row in _with_scores(store, [key["span_id"] for key in page], _range(page))}
     more = len(keys) > limit
     return Page(
-        [by_id[key["span_id"]] for key in page if key["span_id"] in by_id],
+        [by_id[_identity(key)] for key in page if _identity(key) in by_id],
         _encode_cursor(page[-1]["place"], page[-1]["span_id"]) if more else None,
     )
 
@@ -85,7 +84,7 @@ def call(store: Store, span_id: str) -> Row:
     if not rows:
         raise NotFound(f"no span {span_id!r} is stored; it may still be on its way")
     started = round(rows[0]["started_at"].timestamp() * 1e6)
-    verdicts = scores_of(store, [rows[0]["span_id"]], (started, started)).get(rows[0]["span_id"], [])
+    verdicts = scores_of(store, [rows[0]["span_id"]], (started, started)).get(_identity(rows[0]), [])
     return {**rows[0], "scores": values_by_name(verdicts), "verdicts": verdicts}
 
 
@@ -94,7 +93,11 @@ def _with_scores(store: Store, span_ids: list[str], within: Within) -> list[Row]
         return []
     scores = scores_of(store, span_ids, within)
     rows = spans_with_ids(store, span_ids, within)
-    return [{**row, "scores": values_by_name(scores.get(row["span_id"], []))} for row in rows]
+    return [{**row, "scores": values_by_name(scores.get(_identity(row), []))} for row in rows]
+
+
+def _identity(row: Row) -> tuple[str, str]:
+    return row["project"], row["span_id"]
 
 
 def _range(keys: list[Row]) -> Within:
@@ -109,6 +112,6 @@ def _encode_cursor(place: Any, span_id: str) -> str:
 def _decode_cursor(cursor: str) -> tuple[float, str]:
     try:
         place, span_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        return float(place), str(span_id)
-    except (ValueError, TypeError, binascii.Error):
+        return float(place), bytes.fromhex(span_id).hex()
+    except (ValueError, TypeError, OverflowError, RecursionError):
         raise AssayError(f"cursor {cursor[:80]!r} was not given by this API: start again without one") from None

@@ -40,7 +40,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         other = [name for name in FILTERS if name not in own and getattr(self, name) is not None]
         if not other:
             return self._where([], own)
-        calls, parameters = self.of_calls()
+        calls, parameters = self._where([], FILTERS)
         where, _ = self._where([], own)
         return f"{where} AND target IN (SELECT span_id FROM spans FINAL WHERE {calls})", parameters
 
@@ -62,13 +62,13 @@ def moment(text: str, now: datetime | None = None) -> datetime:
 
     Raises AssayError with both forms in the message.
     """
-    if match := re.fullmatch(r"(\d{1,6})([smhdw])", text.strip()):
-        ago = timedelta(**{_UNITS[match[2]]: int(match[1])})
-        return (now or datetime.now(UTC)) - ago
     try:
+        if match := re.fullmatch(r"(\d{1,6})([smhdw])", text.strip()):
+            return (now or datetime.now(UTC)) - timedelta(**{_UNITS[match[2]]: int(match[1])})
+        # A + that was not encoded in a URL arrives as a space.
         parsed = datetime.fromisoformat(text.strip().replace(" ", "+") if "T" in text else text.strip())
-    except ValueError:
+        return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
         raise AssayError(
             f"{text!r} is no point in time: write an age such as 30m, 24h or 7d, or a date such as 2026-11-23T08:00:00Z"
         ) from None
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

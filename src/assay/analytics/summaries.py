@@ -85,7 +85,8 @@ def quality_by(store: Store, selection: Selection, group_by: str) -> dict[str, d
     )
     groups: dict[str, dict[str, Row]] = {}
     for row in rows:
-        groups.setdefault(row.pop("group"), {})[row.pop("name")] = _named_score_quantiles(row)
+        group, name = row.pop("group"), row.pop("name")
+        groups.setdefault(group, {})[name] = _named_score_quantiles(row)
     return groups
 
 

@@ -69,7 +69,7 @@ class Follower:
     def step(self) -> int:
         """Score one batch; answers how many calls it held. Raises StoreError."""
         until = self._committed_at()
-        if until <= self._cursor[0]:
+        if (until, _LAST_SPAN_ID) <= self._cursor:
             return 0
         calls = calls_after(self._store, self._cursor, until, self._batch_size)
         insert_scores(self._store, [score for call in calls for score in scores_for(call, self._scorers)])

@@ -20,6 +20,8 @@ from clickhouse_connect.driver.binding import format_str, quote_identifier
 from assay.analytics.selection import Selection
 from assay.errors import AssayError
 from assay.store.connect import Store
+from assay.store.scores import SHOWN_FIRST
+from assay.store.spans import TOTAL_TOKENS
 
 Format = Literal["csv", "jsonl", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -53,7 +55,7 @@ _COLUMNS: tuple[_Column, ...] = (
     *_numbers(pa.float64(), "temperature"),
     *_texts("system", "prompt", "response"),
     *_numbers(pa.int64(), "input_tokens", "output_tokens", "cache_read_tokens", "reasoning_tokens"),
-    _Column("total_tokens", pa.int64(), "ifNull(input_tokens, 0) + ifNull(output_tokens, 0)"),
+    _Column("total_tokens", pa.int64(), TOTAL_TOKENS),
     *_numbers(pa.float64(), "cost_usd", "latency_ms", "time_to_first_token_ms"),
     *_texts("status", "error_type", "error_message", "finish_reason"),
 )
@@ -79,7 +81,10 @@ def _score_columns(store: Store, selection: Selection) -> Iterator[_Column]:
     rows = store.query(f"SELECT DISTINCT name FROM scores WHERE {where} ORDER BY name", parameters)
     taken = {column.name for column in _COLUMNS}
     for row in rows:
-        name = f"score_{row['name']}" if row["name"] in taken else row["name"]
+        name = row["name"]
+        while name in taken:
+            name = f"score_{name}"
+        taken.add(name)
         key = format_str(row["name"])
         yield _Column(name, pa.float64(), f"if(mapContains(verdicts, {key}), verdicts[{key}], NULL)")
 
@@ -98,13 +103,14 @@ def _daily_queries(
             LEFT JOIN (
                 SELECT target, mapFromArrays(groupArray(name), groupArray(value)) AS verdicts
                 FROM (
-                    SELECT target, name, avg(value) AS value FROM scores FINAL
+                    SELECT target, name, argMax(tuple(value), {SHOWN_FIRST}).1 AS value FROM scores FINAL
                     WHERE toDate(started_at) = {{day:Date}} GROUP BY target, name
                 )
                 WHERE value IS NOT NULL GROUP BY target
             ) AS scored ON scored.target = calls.span_id
             ORDER BY calls.started_at, calls.span_id
-            SETTINGS format_csv_null_representation = '', output_format_json_quote_64bit_integers = 0
+            SETTINGS prefer_column_name_to_alias = 1, format_csv_null_representation = '',
+                output_format_json_quote_64bit_integers = 0
             """
         yield sql, parameters
 

@@ -107,5 +107,5 @@ def _or_unknown(value: Any, form: str) -> str:
 
 def _excerpt(text: str) -> str:
     line = " ".join(text.split())
-    shortened = line[:50] + ("..." if len(line) > 50 else "")
-    return re.sub(r"([\\`*_{}\[\]<>()#+!|~&])", r"\\\1", shortened)
+    escaped = re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", line[:50])
+    return escaped + ("..." if len(line) > 50 else "")

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import Body, Depends, FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from assay.alerts.thresholds import RECENT, recent_alerts
@@ -155,6 +156,12 @@ def api(store: Store, health: Health, version: str) -> FastAPI:
     @app.get("/docs", include_in_schema=False)
     def get_docs() -> HTMLResponse:
         return HTMLResponse(docs_page(app.openapi()))
+
+    @app.exception_handler(RequestValidationError)
+    def explain(_: Request, error: RequestValidationError) -> JSONResponse:
+        # Without the input itself, which may be what JSON cannot hold (NaN, half a surrogate pair).
+        problems = [{key: problem[key] for key in ("loc", "msg", "type")} for problem in error.errors()]
+        return JSONResponse({"detail": problems}, 422)
 
     @app.exception_handler(AssayError)
     def refuse(_: Request, error: AssayError) -> JSONResponse:

@@ -130,4 +130,4 @@ def _guards(config: Config) -> list[Middleware]:
     if config.keys:
         return [Middleware(RequireKey, keys=config.keys)]
     # Without keys only this machine is trusted; a foreign Host means a web page that had its name rebound.
-    return [Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK_HOSTS)]
+    return [Middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK_HOSTS, config.host])]

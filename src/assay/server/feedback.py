@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from assay.errors import NotFound
 from assay.records import Score, ScoreSource
-from assay.store.connect import Store
+from assay.store.connect import Row, Store
 from assay.store.scores import insert_scores
 from assay.store.spans import span_id_of_response, spans_with_ids
 
@@ -46,8 +46,12 @@ def store_score(store: Store, new: NewScore) -> dict[str, Any]:
     if not rows:
         wanted = f"span_id {new.span_id!r}" if new.span_id else f"response_id {new.response_id!r}"
         raise NotFound(f"no call with {wanted} is stored; if it was sent just now, try again in a few seconds")
-    [call] = rows
-    score = Score(
+    insert_scores(store, [_score(new, call) for call in rows])
+    return {"span_id": rows[0]["span_id"], "name": new.name, "value": new.value}
+
+
+def _score(new: NewScore, call: Row) -> Score:
+    return Score(
         target=call["span_id"],
         name=new.name,
         value=new.value,
@@ -60,5 +64,3 @@ def store_score(store: Store, new: NewScore) -> dict[str, Any]:
         session_id=call["session_id"],
         started_at=round(call["started_at"].timestamp() * 1e6),
     )
-    insert_scores(store, [score])
-    return {"span_id": score.target, "name": score.name, "value": score.value}

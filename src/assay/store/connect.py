@@ -18,6 +18,7 @@ import pyarrow as pa
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from assay.config import without_password
 from assay.errors import StoreError, StoreUnavailable
 from assay.store.lock import StoreLock
 from assay.store.migrate import migrate
@@ -94,15 +95,16 @@ class Store:
         for _ in range(READ_CONNECTIONS):
             if client := self._readers.get():
                 client.close()
+        self._readers.put(None)  # whoever still waits for a connection learns that there is none
         if self._lock:
             self._lock.release()
 
     @contextmanager
     def _reader(self) -> Generator[Client]:
-        if self._closed:
-            raise StoreUnavailable("the store is closed: assay is stopping")
         client = self._readers.get()
         try:
+            if self._closed:
+                raise StoreUnavailable("the store is closed: assay is stopping")
             client = client or self._connection()
             yield client
         except ClickHouseError as error:
@@ -135,7 +137,7 @@ def open_store(url: str, *, answers_at: str = "") -> Store:
     except (ClickHouseError, OSError) as error:
         if lock:
             lock.release()
-        raise StoreError(f"cannot open {url}: {_first_line(error)}") from error
+        raise StoreError(f"cannot open {without_password(url)}: {_first_line(error)}") from error
     try:
         migrate(store, exclusive=lock is not None)
     except BaseException:
@@ -150,13 +152,13 @@ def embedded_directory(url: str) -> Path | None:
     if not separator:
         return Path(url)
     if scheme == "chdb":
-        path = rest.removeprefix("/") if rest.startswith(("/./", "/../")) else rest
-        if path.strip("/"):
-            return Path(path)
+        if rest.strip("/"):
+            relative = rest.startswith(("/./", "/../")) or not rest.startswith("/")
+            return Path(rest.lstrip("/") if relative else f"/{rest.lstrip('/')}")
     elif scheme in ("clickhouse", "clickhouses", "http", "https"):
         return None
     raise StoreError(
-        f"cannot open {url!r}: a store is chdb:///./directory (embedded) or clickhouse://user:password@host/database"
+        f"cannot open {without_password(url)!r}: a store is chdb:///./directory (embedded) or clickhouse://user:password@host/database"
     )
 
 

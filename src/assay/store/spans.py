@@ -7,13 +7,17 @@ from typing import Any
 
 from assay.store.connect import Row, Store
 
-CALL_COLUMNS = """
+TOTAL_TOKENS = (
+    "if(input_tokens IS NULL AND output_tokens IS NULL, NULL, ifNull(input_tokens, 0) + ifNull(output_tokens, 0))"
+)
+"""All tokens of a call, NULL where none are known."""
+
+CALL_COLUMNS = f"""
     span_id, trace_id, parent_span_id, started_at, project, environment, service, session_id, user_id, kind, name,
     operation, provider, model, request_model, response_id,
     system, prompt, response, messages_in, messages_out, tool_definitions, tool_calls, documents,
     input_tokens, output_tokens,
-    if(input_tokens IS NULL AND output_tokens IS NULL, NULL, ifNull(input_tokens, 0) + ifNull(output_tokens, 0))
-        AS total_tokens,
+    {TOTAL_TOKENS} AS total_tokens,
     cache_read_tokens, cache_write_tokens, reasoning_tokens, tokens_estimated, input_cost_usd, output_cost_usd,
     cost_usd, latency_ms, time_to_first_token_ms, stream, temperature, top_p, max_tokens, status, error_type,
     error_message, finish_reason, counted, attributes"""
@@ -30,7 +34,7 @@ def spans_with_ids(store: Store, span_ids: Iterable[str], within: Within | None 
     # FINAL would read all rows beside them; of a re-sent span the newest version is taken here.
     return store.query(
         f"SELECT {CALL_COLUMNS} FROM spans WHERE span_id IN {{ids:Array(String)}} AND {condition}"
-        " ORDER BY version DESC LIMIT 1 BY span_id",
+        " ORDER BY version DESC LIMIT 1 BY project, span_id",
         {"ids": list(span_ids), **parameters},
     )
 

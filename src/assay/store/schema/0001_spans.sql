@@ -58,8 +58,8 @@ CREATE TABLE IF NOT EXISTS spans
     INDEX by_session_id session_id TYPE bloom_filter(0.01),
     INDEX by_response_id response_id TYPE bloom_filter(0.01),
     INDEX by_ingested_at ingested_at TYPE minmax,
-    INDEX prompt_words prompt TYPE text(tokenizer = 'splitByNonAlpha', preprocessor = lower(prompt)),
-    INDEX response_words response TYPE text(tokenizer = 'splitByNonAlpha', preprocessor = lower(response))
+    INDEX prompt_words prompt TYPE text(tokenizer = 'splitByNonAlpha', preprocessor = lowerUTF8(prompt)),
+    INDEX response_words response TYPE text(tokenizer = 'splitByNonAlpha', preprocessor = lowerUTF8(response))
 )
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY toDate(started_at)
