@@ -53,8 +53,24 @@ genai_keys = st.sampled_from(
     ]
 )
 genai_values = st.sampled_from(
-    ["chat", "embeddings", "execute_tool", "retrieval", "gpt-4o", "openai", "12", "[]", "{", '[{"role":"user"}]']
-    + ['[{"role":"user","parts":[{"type":"text","content":"hi"}]}]', '{"parts":3}', '"\\ud800"', "NaN", "-1", "1e999"]
+    [
+        "chat",
+        "embeddings",
+        "execute_tool",
+        "retrieval",
+        "gpt-4o",
+        "openai",
+        "12",
+        "[]",
+        "{",
+        '[{"role":"user"}]',
+        '[{"role":"user","parts":[{"type":"text","content":"hi"}]}]',
+        '{"parts":3}',
+        '"\\ud800"',
+        "NaN",
+        "-1",
+        "1e999",
+    ]
 )
 attributes = st.dictionaries(texts | genai_keys, values | genai_values, max_size=8)
 ids = st.binary(min_size=1, max_size=16)

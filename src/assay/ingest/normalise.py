@@ -98,5 +98,9 @@ def _cost(columns: dict[str, Any], at: float, prices: Prices) -> Cost | None:
     return prices.cost(columns["provider"], columns["response_model"] or columns["request_model"], at, tokens)
 
 
-def _remaining(attributes: dict[str, Any], consumed: Set[str]) -> dict[str, str]:
-    return {key: as_text(value) for key, value in attributes.items() if value is not None and key not in consumed}
+_ORIGIN = frozenset({"session.id", "user.id"})
+
+
+def _remaining(attributes: dict[str, Any], read: Set[str]) -> dict[str, str]:
+    told = read | _ORIGIN
+    return {key: as_text(value) for key, value in attributes.items() if value is not None and key not in told}

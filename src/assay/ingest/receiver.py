@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 
 import anyio
@@ -69,18 +70,17 @@ class Receiver:
 
     async def _traces(self, request: Request, content_type: str) -> Response:
         async with self._body(request) as body:
-            spans, refused = await anyio.to_thread.run_sync(
-                self._read, body, content_type, _encoding(request), limiter=self._decoders
+            stored, refused = await anyio.to_thread.run_sync(
+                self._submit, body, content_type, _encoding(request), limiter=self._decoders
             )
-            if spans:
-                await asyncio.wrap_future(self._writer.submit(spans))
-        self.counts.stored_spans += len(spans)
+            self.counts.stored_spans += await asyncio.wrap_future(stored)
         if refused:
             self.counts.refused_spans += len(refused)
             self.counts.last_refusal = refused[0]
         return _message_response(_export_response(refused), content_type)
 
-    def _read(self, body: bytes, content_type: str, encoding: str) -> tuple[list[Span], list[str]]:
+    def _submit(self, body: bytes, content_type: str, encoding: str) -> tuple[Future[int], list[str]]:
+        """What becomes of the good spans, and the reasons for the refused ones."""
         decoded = decode(decompress(body, encoding, self._limits.max_body_bytes), content_type)
         spans, refused = list[Span](), decoded.refused
         for raw in decoded.spans:
@@ -88,7 +88,7 @@ class Receiver:
                 spans.append(normalise(raw, self._prices, self._limits.max_future_seconds))
             except MalformedTelemetry as error:
                 refused.append(f"span {raw.span_id}: {error}")
-        return spans, refused
+        return self._writer.submit(spans), refused
 
     @asynccontextmanager
     async def _body(self, request: Request) -> AsyncGenerator[bytes]:

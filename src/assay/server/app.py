@@ -49,12 +49,19 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
         stack.callback(housekeeper.stop)
         housekeeper.start()
         health = Health(store, writer, receiver, follower)
-        routes = [*receiver.routes(), Mount("/api", api(store, health.figures, VERSION))]
-        yield streamlit.App(
+        dashboard = streamlit.App(
             str(files("assay.dashboard") / "app.py"),
-            routes=routes,
-            middleware=_guards(config),
             secrets={"assay_url": url, "assay_key": next(iter(config.keys), "")},
+        )
+        # Spans and questions do not pass through the dashboard's own middleware.
+        yield Starlette(
+            routes=[
+                *receiver.routes(),
+                Mount("/api", api(store, health.figures, VERSION)),
+                Mount("/", dashboard),
+            ],
+            middleware=_guards(config),
+            lifespan=dashboard.lifespan(),
         )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -25,16 +24,20 @@ _START_SECONDS = 30
 def serve(config: Config, ready: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM. Calls `ready(url)` once connections are accepted. Raises AssayError."""
     require_safe_binding(config)
-    # Uvicorn raises the signal again once it has shut down; it must end in our clean-up, not in a kill.
-    signal.signal(signal.SIGTERM, _exit)
     with _bound(config) as listener:
         url = url_of(config.host, listener)
-        try:
-            with running(config, url) as app:
-                ready(url)
-                _server(app).run(sockets=[listener])
-        except KeyboardInterrupt:
-            return
+        with running(config, url) as app:
+            server = _server(app)
+
+            def stop(*_: object) -> None:
+                server.should_exit = True
+
+            # Uvicorn has handlers of its own while it runs, and raises the signal again afterwards: before,
+            # between and after, a signal must lead to an orderly end and not into the middle of one.
+            for ending in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(ending, stop)
+            ready(url)
+            server.run(sockets=[listener])
 
 
 @contextmanager
@@ -61,10 +64,6 @@ def in_background(app: ASGIApp, listener: socket.socket) -> Generator[None]:
     finally:
         server.should_exit = True
         thread.join()
-
-
-def _exit(*_: object) -> None:
-    sys.exit(0)
 
 
 def url_of(host: str, listener: socket.socket) -> str:

@@ -27,6 +27,9 @@ READ_CONNECTIONS = 4
 _SETTINGS = {
     # A span is re-sent with the same start, so duplicates never cross a day's partition.
     "do_not_merge_across_partitions_select_final": 1,
+    # Indexes are built when parts are merged: until then parts are small, and a scan of them is quick.
+    # Measured: a third of an insert's CPU time.
+    "materialize_skip_indexes_on_insert": 0,
     # One OTLP batch may hold spans of any number of days.
     "max_partitions_per_insert_block": 0,
     # A slow query must not keep a connection for ever.

@@ -1,7 +1,7 @@
 """The dialects that Assay reads, one module each, in the order in which they are asked.
 
-A dialect has `matches(span)`, `fields(span)` (columns of the `spans` table) and `CONTENT` (attributes
-that became columns). The first that matches speaks first; the general GenAI dialect fills what it left
+A dialect has `matches(span)`, `fields(span)` (columns of the `spans` table) and `READ` (attributes
+that columns tell in full). The first that matches speaks first; the general GenAI dialect fills what it left
 blank. To add one: write the module, put it into DIALECTS, add its recorded payloads to the tests.
 """
 
@@ -18,7 +18,7 @@ class Dialect(Protocol):
     """What a dialect module offers."""
 
     @property
-    def CONTENT(self) -> Set[str]: ...
+    def READ(self) -> Set[str]: ...
 
     def matches(self, span: RawSpan) -> bool: ...
     def fields(self, span: RawSpan) -> dict[str, Any]: ...
@@ -28,12 +28,12 @@ DIALECTS: tuple[Dialect, ...] = (genai,)
 
 
 def read(span: RawSpan) -> tuple[dict[str, Any], Set[str]]:
-    """The columns that the span's dialects tell, and the attributes that those columns replace."""
+    """The columns that the span's dialects tell, and the attributes that those columns tell in full."""
     columns: dict[str, Any] = {}
     consumed: Set[str] = frozenset()
     for dialect in DIALECTS:
         if dialect.matches(span):
             told = dialect.fields(span)
             columns = {**told, **{name: value for name, value in columns.items() if value not in ("", None)}}
-            consumed = consumed | dialect.CONTENT
+            consumed = consumed | dialect.READ
     return columns, consumed

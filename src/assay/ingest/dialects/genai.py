@@ -27,19 +27,35 @@ KINDS: dict[str, Kind] = {
 }
 """gen_ai.operation.name to kind. Agents and workflows repeat their children's usage: never calls."""
 
-CONTENT = frozenset(
+READ = frozenset(
     {
+        "gen_ai.conversation.id",
         "gen_ai.input.messages",
+        "gen_ai.operation.name",
         "gen_ai.output.messages",
-        "gen_ai.system_instructions",
-        "gen_ai.tool.definitions",
-        "gen_ai.tool.call.arguments",
-        "gen_ai.tool.call.result",
+        "gen_ai.provider.name",
+        "gen_ai.request.max_tokens",
+        "gen_ai.request.model",
+        "gen_ai.request.stream",
+        "gen_ai.request.temperature",
+        "gen_ai.request.top_p",
+        "gen_ai.response.id",
+        "gen_ai.response.model",
         "gen_ai.retrieval.documents",
         "gen_ai.retrieval.query.text",
+        "gen_ai.system_instructions",
+        "gen_ai.tool.call.arguments",
+        "gen_ai.tool.call.result",
+        "gen_ai.tool.definitions",
+        "gen_ai.usage.cache_creation.input_tokens",
+        "gen_ai.usage.cache_read.input_tokens",
+        "gen_ai.usage.cache_write.input_tokens",
+        "gen_ai.usage.input_tokens",
+        "gen_ai.usage.output_tokens",
+        "gen_ai.usage.reasoning.output_tokens",
     }
 )
-"""Attributes that become columns of their own and are not repeated in `attributes`."""
+"""Attributes that columns tell in full; the others stay in `attributes`."""
 
 
 def matches(span: RawSpan) -> bool:
