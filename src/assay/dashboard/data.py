@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ Answer = dict[str, Any]
 
 RANGES = ("15m", "1h", "6h", "24h", "7d", "30d", "all")
 RECENT = 10
+QUESTIONS_AT_A_TIME = 4
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -70,22 +72,33 @@ def names(monitor: Monitor) -> Names:
 def overview(monitor: Monitor, chosen: Filter) -> Overview | None:
     """The figures of the chosen calls, or None where there is no such call. Raises AssayError."""
     asked = chosen.asked()
-    usage = monitor.usage(**asked)
-    if not usage["total_calls"]:
+    # Side by side: the store answers several questions at a time.
+    with ThreadPoolExecutor(QUESTIONS_AT_A_TIME) as pool:
+        usage = pool.submit(monitor.usage, **asked)
+        trends = pool.submit(_trends, monitor, asked)
+        scores = pool.submit(monitor.quality, **asked)
+        latencies = pool.submit(monitor.latencies, **asked)
+        calls = pool.submit(monitor.calls, **asked, kind="llm", limit=RECENT)
+        alerts = pool.submit(monitor.alerts, **asked, recent=RECENT)
+    if not usage.result()["total_calls"]:
         return None
-    trends = monitor.trends(**asked)
-    seconds = trends["bucket_seconds"]
-    by_model = monitor.trends(**asked, bucket=f"{seconds}s", group_by="model", scores=False)
+    over_time, by_model = trends.result()
     return Overview(
-        usage=usage,
-        scores=monitor.quality(**asked)["scores"],
-        points=trends["points"],
+        usage=usage.result(),
+        scores=scores.result()["scores"],
+        points=over_time["points"],
         by_model=by_model["points"],
-        bucket_seconds=seconds,
-        latencies=monitor.latencies(**asked),
-        calls=monitor.calls(**asked, kind="llm", limit=RECENT)["calls"],
-        alerts=monitor.alerts(**asked, recent=RECENT),
+        bucket_seconds=over_time["bucket_seconds"],
+        latencies=latencies.result(),
+        calls=calls.result()["calls"],
+        alerts=alerts.result(),
     )
+
+
+def _trends(monitor: Monitor, asked: dict[str, Any]) -> tuple[Answer, Answer]:
+    over_time = monitor.trends(**asked)
+    bucket = f"{over_time['bucket_seconds']}s"
+    return over_time, monitor.trends(**asked, bucket=bucket, group_by="model", scores=False)
 
 
 def _groups(groups: list[Answer]) -> tuple[str, ...]:
