@@ -133,7 +133,8 @@ STREAM = "/_stcore/stream"
 def opened(server: Server, **headers: str) -> None:
     """Opens the dashboard's WebSocket. Raises InvalidStatus where the server refuses."""
     url = server.url.replace("http", "ws") + STREAM
-    connect(url, additional_headers=headers, subprotocols=[Subprotocol("streamlit")], proxy=None).close()
+    with connect(url, additional_headers=headers, subprotocols=[Subprotocol("streamlit")], proxy=None):
+        pass
 
 
 def test_the_dashboards_websocket_needs_the_key_or_the_cookie(guarded: Server) -> None:
