@@ -22,7 +22,7 @@ from assay.ingest.pricing import Prices
 from assay.ingest.writer import SPAN_SCHEMA
 from assay.store.connect import open_store
 from assay.store.rows import arrow_table, stamped
-from measuring import chat_batch, memory_mb, server, show
+from measuring import chat_batch, cpu_seconds, memory_mb, server, show
 
 
 def main() -> None:
@@ -53,9 +53,10 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
             jobs = [(url, bodies_each, options.batch, options.text_bytes, seed) for seed in range(options.connections)]
             # Bodies are made in the workers before the clock starts.
             pool.map(_prepare, jobs, chunksize=1)
-            began = time.perf_counter()
+            began, spent = time.perf_counter(), cpu_seconds(pid)
             waits = [wait for each in pool.map(_send, jobs, chunksize=1) for wait in each]
             elapsed = time.perf_counter() - began
+            spent = {name: seconds - spent.get(name, 0.0) for name, seconds in cpu_seconds(pid).items()}
             with connect(url) as monitor:
                 stored = monitor.usage()["total_conversations"]
             memory = memory_mb(pid)
@@ -70,6 +71,9 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         "ack p50 ms": percentiles[49] * 1000,
         "ack p99 ms": percentiles[98] * 1000,
         "server MB": memory,
+        "CPU us a span": sum(spent.values()) / stored * 1e6,
+        "Python": spent["python"] / stored * 1e6,
+        "merges": spent.get("MergeMutate", 0.0) / stored * 1e6,
     }
 
 

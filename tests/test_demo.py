@@ -28,6 +28,10 @@ SCORES = {"coherence", "groundedness", "relevance", "toxicity"}
 PROMPTS = [*(scenario.prompt for scenario in TEST_SCENARIOS), *EXTENDED_PROMPTS]
 
 
+SEED_WHOSE_FIRST_CALL_FAILS = "9"
+"""The provider answers the first turn of its first visit with 429, at any hour of the day."""
+
+
 class Demo:
     """An `assay demo` on a port and store of its own."""
 
@@ -115,7 +119,7 @@ def port_is_free(port: int) -> bool:
 @pytest.fixture(scope="module")
 def demos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Demo, Demo]]:
     once = Demo(tmp_path_factory.mktemp("once"), "--once")
-    steady = Demo(tmp_path_factory.mktemp("steady"), "--time-scale", "8000")
+    steady = Demo(tmp_path_factory.mktemp("steady"), "--time-scale", "8000", "--seed", SEED_WHOSE_FIRST_CALL_FAILS)
     yield once, steady
     once.end()
     steady.end()
@@ -207,7 +211,11 @@ def test_the_store_holds_the_fifteen_conversations_scored_and_priced(rows: list[
 
 
 def test_the_traffic_is_varied_and_spread_over_the_last_day(monitor: Monitor) -> None:
-    eventually(lambda: monitor.usage(project="demo")["total_calls"] > 60, 90)
+    def varied() -> bool:
+        usage = monitor.usage(project="demo")
+        return usage["total_calls"] > 60 and usage["errors"] > 0
+
+    eventually(varied, 90)
     calls = monitor.calls(limit=1000)["calls"]
     started = [datetime.fromisoformat(call["started_at"]) for call in calls]
     now = datetime.now(UTC)
@@ -218,6 +226,8 @@ def test_the_traffic_is_varied_and_spread_over_the_last_day(monitor: Monitor) ->
     assert any(waited and waited > 0 for waited in streamed)
     assert len({call["model"] for call in calls}) > 2
     assert len({call["user_id"] for call in calls}) > 5
+    assert {call["status"] for call in calls} == {"ok", "error"}
+    assert any(call["error_message"] for call in calls if call["status"] == "error")
 
 
 def test_the_traffic_is_scored_while_it_runs(monitor: Monitor) -> None:

@@ -35,7 +35,7 @@ from assay.simulate.drive import drive
 from assay.simulate.provider import running_provider
 from assay.simulate.texts import library
 from assay.simulate.timelapse import TimeLapse
-from assay.simulate.traffic import EXTENDED_PROMPTS, TEST_SCENARIOS, lapsed_day, visits
+from assay.simulate.traffic import lab_conversations, lapsed_day, visits
 from assay.terminal import dollars, excerpt, fraction, milliseconds, print_report
 
 MODEL = "gpt-4o-mini"
@@ -43,7 +43,7 @@ DAY_NS = 86_400 * 10**9
 START_SECONDS = 60
 STOP_SECONDS = 15
 
-# At 1440 times the real speed this is about 700 calls in the first minute, then two a second.
+# At 1440 times the real speed this is about 500 calls in the first minute, then two a second.
 PEAK_CALLS_PER_SECOND = 20.0
 STEADY_CALLS_PER_SECOND = 2.0
 
@@ -129,8 +129,7 @@ def _lab(console: Console, provider_url: str) -> None:
     """The lab's conversations through MonitoredLLM, each with its figures."""
     client = openai.OpenAI(base_url=provider_url, api_key="simulated")
     llm = MonitoredLLM(client, MODEL, system=f"You are a helpful teacher. Background:\n{_background()}")
-    turns = [(scenario.session_id, scenario.prompt) for scenario in TEST_SCENARIOS]
-    turns += [(f"test_user_{i % 3 + 1}", prompt) for i, prompt in enumerate(EXTENDED_PROMPTS)]
+    turns = lab_conversations()
     for number, (session_id, prompt) in enumerate(turns, 1):
         answer = llm.chat_completion(session_id=session_id, prompt=prompt, temperature=0.7)
         console.print(_told(f"{number:>2}/{len(turns)}", session_id, prompt, answer, console.width - 8))

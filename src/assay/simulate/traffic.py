@@ -120,10 +120,15 @@ _WORSE: dict[Fault, float] = {"error_500": 0.2, "error_429": 0.08, "slow": 0.2}
 _THANKS = ("Thanks, that helps!", "Thank you, all clear now.", "Great, thank you!")
 
 
+def lab_conversations() -> list[tuple[str, str]]:
+    """Session and prompt of the lab's fifteen conversations, in its order."""
+    asked = [(scenario.session_id, scenario.prompt) for scenario in TEST_SCENARIOS]
+    return asked + [(f"test_user_{i % 3 + 1}", prompt) for i, prompt in enumerate(EXTENDED_PROMPTS)]
+
+
 def lab_visits() -> list[Visit]:
     """The lab's 5 test scenarios and 10 extended prompts (sessions test_user_1 to 3), at temperature 0.7."""
-    asked = [(scenario.session_id, scenario.prompt) for scenario in TEST_SCENARIOS]
-    asked += [(f"test_user_{i % 3 + 1}", prompt) for i, prompt in enumerate(EXTENDED_PROMPTS)]
+    asked = lab_conversations()
     return [
         Visit(
             session_id=session,
