@@ -97,6 +97,7 @@ def test_a_new_call_is_scored_with_all_that_a_chart_needs(store: Store) -> None:
         "scorer_version": "1",
         "source": "scorer",
         "author": "",
+        "counted": True,
         "confidence": 0.5,
         "project": "bot",
         "model": "m-1",

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from assay.analytics.calls import calls
 from assay.analytics.selection import Selection
 from assay.errors import StoreError, StoreUnavailable
-from assay.records import Score, Span
+from assay.records import Event, Score, Span
 from assay.store.connect import Store, embedded_directory, open_store
 from assay.store.housekeeping import Housekeeper, merge_closed_days
 from assay.store.lock import StoreLock
@@ -59,9 +59,9 @@ def recorded(store: Store) -> list[tuple[int, str]]:
     return [(row["number"], row["name"]) for row in rows]
 
 
-@pytest.mark.parametrize(("table", "record"), [("spans", Span), ("scores", Score)])
+@pytest.mark.parametrize(("table", "record"), [("spans", Span), ("scores", Score), ("events", Event)])
 def test_a_table_has_a_column_for_each_field_of_its_record(store: Store, table: str, record: Any) -> None:
-    columns = [row["name"] for row in store.query(f"DESCRIBE TABLE {table}") if not row["default_type"]]
+    columns = [row["name"] for row in store.query(f"DESCRIBE TABLE {table}") if row["default_type"] != "MATERIALIZED"]
     assert columns == [*record.__struct_fields__, "ingested_at", "version"]
 
 
@@ -127,10 +127,11 @@ def test_migrations_are_applied_in_order_once_and_recorded(fresh: Store) -> None
         "0001_spans.sql",
         "0002_scores.sql",
         "0003_cursors.sql",
+        "0004_settle.sql",
     ]
-    assert tables(fresh) == {"schema_migrations", "spans", "scores", "cursors"}
+    assert tables(fresh) == {"schema_migrations", "spans", "scores", "cursors", "events"}
     assert migrate(fresh, exclusive=True) == []
-    assert recorded(fresh) == [(1, "0001_spans.sql"), (2, "0002_scores.sql"), (3, "0003_cursors.sql")]
+    assert [number for number, _ in recorded(fresh)] == [1, 2, 3, 4]
 
 
 def test_migration_files_are_numbered_without_a_gap() -> None:
@@ -207,7 +208,7 @@ def test_a_store_of_a_newer_assay_is_refused_and_left_as_it_is(fresh: Store) -> 
     with pytest.raises(StoreError) as refusal:
         migrate(fresh)
     assert str(refusal.value) == (
-        "this store was written by a newer Assay (its tables are at version 99, this Assay knows 3). "
+        "this store was written by a newer Assay (its tables are at version 99, this Assay knows 4). "
         "Nothing was changed. Upgrade with: pip install --upgrade assay"
     )
     assert (tables(fresh), recorded(fresh)) == before

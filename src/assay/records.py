@@ -28,6 +28,10 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     `messages_in` and `messages_out` hold the whole conversation in the message format of the
     OpenTelemetry GenAI conventions. `input_tokens` includes cached tokens and `output_tokens`
     includes reasoning tokens.
+
+    Of the spans that report one call exactly one is `counted`; the others name it in `duplicate_of`.
+    `as_sent` is JSON of the fields that settling changed, with what the sender said. `call_key` is what
+    spans of one call share where they have no response id in common.
     """
 
     trace_id: str
@@ -75,6 +79,9 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     finish_reason: str = ""
     attributes: dict[str, str] = {}
     counted: bool = False
+    duplicate_of: str = ""
+    as_sent: str = ""
+    call_key: str = ""
     scope_name: str = ""
     scope_version: str = ""
 
@@ -95,7 +102,26 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     source: ScoreSource = "scorer"
     author: str = ""
     confidence: float | None = None
+    counted: bool = True
     project: str = "default"
     model: str = ""
     session_id: str = ""
     started_at: UnixMicros
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One GenAI event that came as a log record: a row of `events`. `body` and `attributes` are JSON.
+
+    `position` is its place in the request, which orders events of the same time; `digest` tells different
+    records apart and is the same when one is sent again.
+    """
+
+    trace_id: str
+    span_id: str
+    name: str
+    at: UnixMicros
+    position: int = 0
+    body: str = ""
+    attributes: str = "{}"
+    digest: str = ""
+    scope_name: str = ""

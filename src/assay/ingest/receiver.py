@@ -28,7 +28,8 @@ from assay.errors import MalformedTelemetry, StoreUnavailable
 from assay.ingest.normalise import normalise
 from assay.ingest.otlp import JSON, PROTOBUF, decode, decompress
 from assay.ingest.pricing import Prices
-from assay.ingest.writer import Writer
+from assay.ingest.writer import Batch, Writer
+from assay.ingest.writer import Request as OtlpRequest
 from assay.records import Span
 
 RETRY_AFTER_SECONDS = 5
@@ -70,25 +71,31 @@ class Receiver:
 
     async def _traces(self, request: Request, content_type: str) -> Response:
         async with self._body(request) as body:
-            stored, refused = await anyio.to_thread.run_sync(
+            batch, refused, stored = await anyio.to_thread.run_sync(
                 self._submit, body, content_type, _encoding(request), limiter=self._decoders
             )
-            self.counts.stored_spans += await asyncio.wrap_future(stored)
+            await asyncio.wrap_future(stored)
+            self.counts.stored_spans += len(batch.spans)
         if refused:
             self.counts.refused_spans += len(refused)
             self.counts.last_refusal = refused[0]
         return _message_response(_export_response(refused), content_type)
 
-    def _submit(self, body: bytes, content_type: str, encoding: str) -> tuple[Future[int], list[str]]:
-        """What becomes of the good spans, and the reasons for the refused ones."""
-        decoded = decode(decompress(body, encoding, self._limits.max_body_bytes), content_type)
+    def _submit(self, body: bytes, content_type: str, encoding: str) -> tuple[Batch, list[str], Future[None]]:
+        request = OtlpRequest("traces", content_type, decompress(body, encoding, self._limits.max_body_bytes))
+        batch, refused = self.take(request)
+        return batch, refused, self._writer.submit(batch)
+
+    def take(self, request: OtlpRequest) -> tuple[Batch, list[str]]:
+        """What a request holds, ready to be written, and the reasons for what was refused."""
+        decoded = decode(request.body, request.content_type)
         spans, refused = list[Span](), decoded.refused
         for raw in decoded.spans:
             try:
                 spans.append(normalise(raw, self._prices, self._limits.max_future_seconds))
             except MalformedTelemetry as error:
                 refused.append(f"span {raw.span_id}: {error}")
-        return self._writer.submit(spans), refused
+        return Batch(request, spans), refused
 
     @asynccontextmanager
     async def _body(self, request: Request) -> AsyncGenerator[bytes]:

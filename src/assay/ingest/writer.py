@@ -15,20 +15,42 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from assay.errors import AssayError, StoreUnavailable
-from assay.records import Span
+from assay.records import Event, Span
 from assay.store.connect import Store
 from assay.store.rows import arrow_schema, arrow_table, stamped
 
 SPAN_SCHEMA = arrow_schema(Span)
+EVENT_SCHEMA = arrow_schema(Event)
 MAX_GROUP_ROWS = 20_000
 
 GATHERING_SECONDS = 0.02
 """Under load the next group gathers this long: an insert costs about 20 ms however few its rows."""
 
 
+class Request(NamedTuple):
+    """An OTLP request as it came, inflated: `signal` is traces or logs, `content_type` that of `body`."""
+
+    signal: str
+    content_type: str
+    body: bytes
+
+
+class Batch(NamedTuple):
+    """What one request holds, ready to be written, and the request itself."""
+
+    request: Request
+    spans: Sequence[Span] = ()
+    events: Sequence[Event] = ()
+
+
 class _Waiting(NamedTuple):
-    rows: pa.Table
-    done: Future[int]
+    spans: pa.Table
+    events: pa.Table
+    done: Future[None]
+
+    @property
+    def num_rows(self) -> int:
+        return self.spans.num_rows + self.events.num_rows
 
 
 class Writer:
@@ -53,19 +75,19 @@ class Writer:
     def pending_rows(self) -> int:
         """Rows that wait to be written."""
         with self._changed:
-            return sum(waiting.rows.num_rows for waiting in self._waiting)
+            return sum(waiting.num_rows for waiting in self._waiting)
 
-    def submit(self, spans: Sequence[Span]) -> Future[int]:
-        """A future of how many spans were stored, done when they are on disk; it may fail with StoreUnavailable."""
-        done: Future[int] = Future()
-        if not spans:
-            done.set_result(0)
+    def submit(self, batch: Batch) -> Future[None]:
+        """A future that is done when the batch is on disk; it may fail with StoreUnavailable."""
+        done: Future[None] = Future()
+        if not (batch.spans or batch.events):
+            done.set_result(None)
             return done
-        rows = arrow_table(spans, SPAN_SCHEMA)
+        waiting = _Waiting(arrow_table(batch.spans, SPAN_SCHEMA), arrow_table(batch.events, EVENT_SCHEMA), done)
         with self._changed:
             if self._closing:
                 raise StoreUnavailable("assay is stopping")
-            self._waiting.append(_Waiting(rows, done))
+            self._waiting.append(waiting)
             self._changed.notify()
         return done
 
@@ -86,16 +108,19 @@ class Writer:
             if self._busy and not self._closing:
                 self._changed.wait_for(lambda: self._closing, timeout=GATHERING_SECONDS)
             group, rows = list[_Waiting](), 0
-            while self._waiting and (not group or rows + self._waiting[0].rows.num_rows <= MAX_GROUP_ROWS):
+            while self._waiting and (not group or rows + self._waiting[0].num_rows <= MAX_GROUP_ROWS):
                 group.append(self._waiting.pop(0))
-                rows += group[-1].rows.num_rows
+                rows += group[-1].num_rows
             self._busy = len(group) > 1
             return group
 
     def _commit(self, group: list[_Waiting]) -> None:
         at = max(time.time_ns() // 1000, self._committed_at + 1)
         try:
-            self._store.insert("spans", stamped(pa.concat_tables(waiting.rows for waiting in group), at))
+            for table in ("events", "spans"):
+                rows = pa.concat_tables(getattr(waiting, table) for waiting in group)
+                if rows.num_rows:
+                    self._store.insert(table, stamped(rows, at))
         except Exception as error:
             refusal = error if isinstance(error, AssayError) else StoreUnavailable(f"cannot write: {error}")
             for waiting in group:
@@ -103,7 +128,7 @@ class Writer:
         else:
             self._committed_at = at
             for waiting in group:
-                waiting.done.set_result(waiting.rows.num_rows)
+                waiting.done.set_result(None)
 
 
 def newest_commit(store: Store) -> int:

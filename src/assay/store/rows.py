@@ -13,6 +13,7 @@ from assay.records import UnixMicros
 _ARROW_TYPES: dict[Any, pa.DataType] = {
     str: pa.string(),
     bool: pa.bool_(),
+    int: pa.int64(),
     float: pa.float64(),
     UnixMicros: pa.timestamp("us", "UTC"),
     bool | None: pa.bool_(),
