@@ -472,10 +472,18 @@ def test_a_score_counts_under_every_filter_or_none(store: Store, project: str) -
     insert_scores(
         store,
         [
-            Score(target=span.span_id, name="relevance", value=0.5, project=project, started_at=START)
+            Score(
+                target=span.span_id,
+                name="relevance",
+                value=0.5,
+                counted=span.counted,
+                project=project,
+                started_at=START,
+            )
             for span in (counted, repeated)
         ],
     )
+    assert quality(store, Selection(project=project))["relevance"]["n"] == 1
     assert quality(store, Selection(project=project)) == quality(store, Selection(project=project, status="ok"))
 
 

@@ -72,12 +72,15 @@ def test_health_tells_that_all_is_well_and_what_came_in(api: Api, span_id: str) 
             "stored_spans": IsInt(ge=2),
             "refused_spans": IsInt(ge=0),
             "refused_requests": IsInt(ge=0),
+            "stored_events": 0,
+            "refused_events": 0,
             "deferred_requests": 0,
             "last_refusal": IsStr,
             "pending_bytes": 0,
             "pending_spans": 0,
             "last_commit_at": IsFloat(approx=time.time(), delta=60),
         },
+        "settle": {"lag_seconds": IsFloat(ge=0)},
         "quality": {"scored_calls": IsInt(ge=1), "lag_seconds": IsFloat(ge=0)},
     }
 
@@ -373,6 +376,7 @@ def test_every_route_is_in_the_openapi_document(api: Api) -> None:
         ("GET", "/quality"),
         ("GET", "/trends"),
         ("GET", "/latencies"),
+        ("GET", "/traces/{trace_id}"),
         ("GET", "/calls"),
         ("GET", "/calls/{span_id}"),
         ("POST", "/scores"),

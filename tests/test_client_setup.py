@@ -207,12 +207,14 @@ print(json.dumps(sorted(sys.modules)))
         "assay",
         "assay.client",
         "assay.client.address",
+        "assay.client.delivery",
         "assay.client.feedback",
         "assay.client.llm",
         "assay.client.monitor",
         "assay.client.observe",
         "assay.client.session",
         "assay.client.setup",
+        "assay.client.spool",
         "assay.errors",
     ]
 

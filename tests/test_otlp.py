@@ -17,8 +17,9 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 from assay.errors import MalformedTelemetry
 from assay.ingest.normalise import normalise
-from assay.ingest.otlp import JSON, PROTOBUF, Decoded, decode, decompress
+from assay.ingest.otlp import JSON, PROTOBUF, Decoded, decode
 from assay.ingest.pricing import Prices
+from assay.ingest.wire import decompress
 from assay.ingest.writer import SPAN_SCHEMA
 from assay.store.rows import arrow_table
 

@@ -62,6 +62,7 @@ class Config(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = 4318
+    grpc_port: int | None = None
     store: str = "chdb:///./assay-data"
     api_keys: Annotated[list[SecretStr], NoDecode] = []
     ingest: Ingest = Ingest()
@@ -79,10 +80,10 @@ class Config(BaseSettings):
             raise ValueError("an API key must not be empty")
         return keys
 
-    @field_validator("port")
+    @field_validator("port", "grpc_port")
     @classmethod
-    def _port_in_range(cls, port: int) -> int:
-        if not 0 <= port <= 65535:
+    def _port_in_range(cls, port: int | None) -> int | None:
+        if port is not None and not 0 <= port <= 65535:
             raise ValueError(f"port must be between 0 and 65535, not {port}")
         return port
 

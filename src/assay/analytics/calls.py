@@ -10,7 +10,7 @@ from assay.analytics.selection import Selection
 from assay.errors import AssayError, NotFound
 from assay.store.connect import Row, Store
 from assay.store.scores import scores_of, values_by_name
-from assay.store.spans import Within, spans_with_ids
+from assay.store.spans import Within, spans_of_trace, spans_with_ids
 
 ORDERS = {
     "started_at": "toUnixTimestamp64Micro(started_at)",
@@ -86,6 +86,18 @@ def call(store: Store, span_id: str) -> Row:
     started = round(rows[0]["started_at"].timestamp() * 1e6)
     verdicts = scores_of(store, [rows[0]["span_id"]], (started, started)).get(_identity(rows[0]), [])
     return {**rows[0], "scores": values_by_name(verdicts), "verdicts": verdicts}
+
+
+def trace(store: Store, trace_id: str) -> list[Row]:
+    """All spans of a trace in the order of their starts: calls and what surrounds them, counted or not.
+
+    `duplicate_of` names the span under which a call is counted. Raises NotFound.
+    """
+    rows = spans_of_trace(store, trace_id.lower())
+    if not rows:
+        raise NotFound(f"no trace {trace_id!r} is stored; it may still be on its way")
+    scores = scores_of(store, [row["span_id"] for row in rows])
+    return [{**row, "scores": values_by_name(scores.get(_identity(row), []))} for row in rows]
 
 
 def _with_scores(store: Store, span_ids: list[str], within: Within) -> list[Row]:

@@ -35,13 +35,13 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         return self._where(["counted"], FILTERS)
 
     def of_scores(self) -> tuple[str, dict[str, Any]]:
-        """Condition and parameters for the `scores` table, by the target call's columns."""
+        """Condition and parameters for the `scores` table, by the target call's columns. Only of counted calls."""
         own = ("project", "model", "session_id")
         other = [name for name in FILTERS if name not in own and getattr(self, name) is not None]
         if not other:
-            return self._where([], own)
-        calls, parameters = self._where([], FILTERS)
-        where, _ = self._where([], own)
+            return self._where(["counted"], own)
+        calls, parameters = self._where(["counted"], FILTERS)
+        where, _ = self._where(["counted"], own)
         return f"{where} AND target IN (SELECT span_id FROM spans FINAL WHERE {calls})", parameters
 
     def _where(self, conditions: list[str], columns: tuple[str, ...]) -> tuple[str, dict[str, Any]]:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import atexit
 import logging
 import math
+import os
 import queue
 import threading
 import time
 from typing import Any
 
 import httpx
-from opentelemetry import trace
+from opentelemetry import context, trace
 from opentelemetry.sdk.trace import TracerProvider
 
 from assay.client import setup
 
 WAITING_SCORES = 10_000
 PATIENCE_SECONDS = 60.0
+EXIT_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +82,6 @@ class _Sender:
     def __init__(self) -> None:
         self._waiting: queue.Queue[dict[str, Any]] = queue.Queue(WAITING_SCORES)
         threading.Thread(target=self._run, name="assay-scores", daemon=True).start()
-        atexit.register(self.flush, 5.0)
 
     def send(self, body: dict[str, Any]) -> None:
         try:
@@ -95,6 +96,8 @@ class _Sender:
         return not self._waiting.unfinished_tasks
 
     def _run(self) -> None:
+        # Else an instrumented httpx would report our own requests.
+        context.attach(context.set_value(context._SUPPRESS_INSTRUMENTATION_KEY, True))  # pyright: ignore[reportPrivateUsage]
         while True:
             body = self._waiting.get()
             try:
@@ -135,10 +138,34 @@ def _post(url: str, body: dict[str, Any], headers: dict[str, str]) -> tuple[str,
 
 _senders: list[_Sender] = []
 _senders_lock = threading.Lock()
+_process_hooks: list[str] = []
 
 
 def _sender() -> _Sender:
     with _senders_lock:
         if not _senders:
             _senders.append(_Sender())
+            _hook_into_process()
         return _senders[0]
+
+
+def _hook_into_process() -> None:
+    if not _process_hooks:
+        _process_hooks.append("set")
+        atexit.register(_finish)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_forget_parent)
+
+
+def _forget_parent() -> None:
+    """In the child of a fork: the parent sends its own scores, and its thread is not here."""
+    global _senders_lock
+    _senders_lock = threading.Lock()
+    _senders.clear()
+
+
+def _finish() -> None:
+    """Wait for the last scores, but not for a server that is away."""
+    deadline = time.monotonic() + EXIT_SECONDS
+    while not flush_scores(0.05) and time.monotonic() < deadline and not setup.server_is_away():
+        pass

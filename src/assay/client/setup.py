@@ -9,17 +9,21 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from importlib.metadata import EntryPoint, entry_points
+from multiprocessing import util
+from typing import Literal
 
 from opentelemetry import trace
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from assay.client.address import Address, address
+from assay.client.delivery import SpoolingExporter
 from assay.client.session import SessionProcessor
+from assay.client.spool import DEFAULT_MB, Spool, spool_directory
 
 EXPORT_EVERY_MS = 1000
+CHILD_EXIT_SECONDS = 2.0
 
 # The newest convention mode with texts on the span itself; whoever set these already has the last word.
 _CONVENTION = {
@@ -27,6 +31,7 @@ _CONVENTION = {
     "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY",
 }
 
+_NUMBER = re.compile(r"\d+(\.\d*)?")
 _GENAI_PACKAGE = re.compile(r"opentelemetry-instrumentation-genai-|openinference-instrumentation-")
 _GENAI_NAMES = frozenset(
     {
@@ -90,6 +95,7 @@ def init(
     api_key: str | None = None,
     instrument: bool = True,
     exporter: SpanExporter | None = None,
+    spool: str | os.PathLike[str] | Literal[False] | None = None,
 ) -> None:
     """Send this program's model calls to Assay at `url` (default ASSAY_URL, else http://127.0.0.1:4318).
 
@@ -97,6 +103,11 @@ def init(
     origin of the calls. With `instrument`, every installed GenAI instrumentation is switched on, one for
     each library. `exporter` takes the place of the OTLP exporter. Calling it again changes nothing. Never
     raises: what does not work is logged.
+
+    While the server is away, spans wait in a private directory of at most ASSAY_SPOOL_MB megabytes (default
+    256; the oldest are dropped first), and this or a later process with the same `url` delivers them.
+    `spool` is the directory to make it in (default ASSAY_SPOOL_DIR, else the user's cache); with False, or
+    ASSAY_SPOOL_MB=0, nothing is written to disk and a few MB wait in memory. Scores wait in memory only.
     """
     if "address" in _started:
         return
@@ -106,8 +117,9 @@ def init(
     try:
         provider = _provider(service, project, environment)
         provider.add_span_processor(SessionProcessor())
-        _exporters.append(_Noting(exporter or otlp_exporter(where)))
+        _exporters.append(_Noting(exporter or SpoolingExporter(where, _spool(where, spool))))
         provider.add_span_processor(BatchSpanProcessor(_exporters[-1], schedule_delay_millis=EXPORT_EVERY_MS))
+        util.register_after_fork(_exporters[-1], _flush_at_exit)
     except Exception:
         log.exception("assay.init() could not set up tracing; the program goes on without monitoring")
     if instrument:
@@ -115,8 +127,8 @@ def init(
 
 
 def otlp_exporter(where: Address) -> SpanExporter:
-    """The exporter that sends spans to Assay."""
-    return OTLPSpanExporter(endpoint=f"{where.url}/v1/traces", headers=where.headers)
+    """The exporter that sends spans to Assay, and keeps a few in memory while it is away."""
+    return SpoolingExporter(where, Spool(None, 0))
 
 
 def server() -> Address:
@@ -124,12 +136,17 @@ def server() -> Address:
     return _started.get("address") or address()
 
 
+def server_is_away() -> bool:
+    """Whether the server did not answer when spans were last sent."""
+    return any(exporter.away for exporter in _exporters)
+
+
 def flush(timeout_seconds: float = 10.0) -> bool:
     """Send what waits now; False if it could not be sent, or not in time. Never raises."""
     from assay.client.feedback import flush_scores
 
     deadline = time.monotonic() + timeout_seconds
-    spans = threading.Thread(target=_flush_spans, name="assay-flush", daemon=True)
+    spans = threading.Thread(target=_flush_spans, args=(deadline,), name="assay-flush", daemon=True)
     for exporter in _exporters:
         exporter.failed = False
     spans.start()
@@ -157,19 +174,45 @@ class _Noting(SpanExporter):
         self._exporter.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        return self._exporter.force_flush(timeout_millis)
+        sent = self._exporter.force_flush(timeout_millis)
+        self.failed = self.failed or not sent
+        return sent
+
+    @property
+    def away(self) -> bool:
+        """Whether the server did not answer when it was last asked."""
+        return isinstance(self._exporter, SpoolingExporter) and self._exporter.away
 
 
 _exporters: list[_Noting] = []
 
 
-def _flush_spans() -> None:
+def _flush_spans(deadline: float) -> None:
     provider = trace.get_tracer_provider()
     try:
         if isinstance(provider, TracerProvider):
             provider.force_flush()
+        for exporter in _exporters:
+            exporter.force_flush(max(int((deadline - time.monotonic()) * 1000), 0))
     except Exception:
         log.exception("assay.flush() failed")
+
+
+def _flush_at_exit(_: object) -> None:
+    """Let a child that multiprocessing forked send its last second: such a child runs no atexit functions."""
+    util.Finalize(None, flush, args=(CHILD_EXIT_SECONDS,), exitpriority=100)
+
+
+def _spool(where: Address, chosen: str | os.PathLike[str] | Literal[False] | None) -> Spool:
+    megabytes = os.environ.get("ASSAY_SPOOL_MB", "")
+    limit_bytes = int(float(megabytes if _NUMBER.fullmatch(megabytes) else DEFAULT_MB) * 1_000_000)
+    if chosen is False or not limit_bytes:
+        return Spool(None, 0)
+    try:
+        return Spool(spool_directory(where.url, chosen or None), limit_bytes)
+    except (RuntimeError, OSError) as error:
+        log.warning("assay.init(): no directory for spans to wait in (%s): set ASSAY_SPOOL_DIR", error)
+        return Spool(None, 0)
 
 
 def _provider(service: str | None, project: str | None, environment: str | None) -> TracerProvider:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Set
 from typing import Any
 
 from assay.errors import MalformedTelemetry
 from assay.ingest import dialects
+from assay.ingest.dialects.events import EXCEPTIONS
 from assay.ingest.dialects.fields import as_text, text
+from assay.ingest.dialects.models import finish_reason_named, provider_named, provider_of_model, split_model
+from assay.ingest.figures import figures
 from assay.ingest.otlp import RawSpan
-from assay.ingest.pricing import Cost, Prices, Tokens
+from assay.ingest.pricing import Prices
 from assay.records import CALL_KINDS, Span
+
+REPORTED_COST = "assay.reported_cost_usd"
+"""The attribute that keeps what the sender says the call cost."""
+
+INVENTED_ID = re.compile(r"chatcmpl-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+FOREIGN = ("anthropic", "aws.bedrock", "cohere", "gcp.gemini", "gcp.vertex_ai")
+"""Providers that never give such ids: LiteLLM makes them for answers whose own id it does not pass on."""
 
 EARLIEST_NS = 946_684_800 * 10**9
 """2000-01-01: a span that claims to be older has a broken clock."""
@@ -21,23 +32,29 @@ def normalise(raw: RawSpan, prices: Prices, max_future_seconds: float = 86_400.0
     """The span to store. Raises MalformedTelemetry where its times are absurd."""
     _require_sane_times(raw, max_future_seconds)
     columns, consumed = dialects.read(raw)
-    latency_ms = max(raw.end_ns - raw.start_ns, 0) / 1e6
-    columns.update(_error(raw), **_origin(raw, columns))
+    attributes = _remaining(raw.attributes, consumed)
+    columns.setdefault("started_at", raw.start_ns // 1000)
+    latency_ms = columns.setdefault("latency_ms", max(raw.end_ns - raw.start_ns, 0) / 1e6)
+    columns.update(_error(raw, columns), **_origin(raw, columns), **_model(columns))
     columns["time_to_first_token_ms"] = _possible_wait(columns.get("time_to_first_token_ms"), latency_ms)
-    columns["counted"] = columns.get("kind") in CALL_KINDS
-    if columns["counted"] and (cost := _cost(columns, raw.start_ns / 1e9, prices)):
-        columns.update(input_cost_usd=cost.input, output_cost_usd=cost.output, cost_usd=cost.total)
-    return Span(
-        trace_id=raw.trace_id,
-        span_id=raw.span_id,
-        parent_span_id=raw.parent_span_id,
-        name=raw.name,
-        started_at=raw.start_ns // 1000,
-        latency_ms=latency_ms,
-        attributes=_remaining(raw.attributes, consumed),
-        scope_name=raw.scope_name,
-        scope_version=raw.scope_version,
-        **columns,
+    if _told_twice_apart(columns):
+        columns.setdefault("call_key", f"failed:{columns['request_model']}:{columns['started_at'] // 10**6}")
+    columns["counted"] = columns["kind"] in CALL_KINDS
+    reported = columns.pop("reported_cost_usd", None)
+    if reported and columns["status"] == "ok":
+        attributes[REPORTED_COST] = f"{reported:.12g}"
+    return figures(
+        Span(
+            trace_id=raw.trace_id,
+            span_id=raw.span_id,
+            parent_span_id=raw.parent_span_id,
+            name=raw.name,
+            attributes=attributes,
+            scope_name=raw.scope_name,
+            scope_version=raw.scope_version,
+            **columns,
+        ),
+        prices,
     )
 
 
@@ -69,15 +86,47 @@ def _origin(raw: RawSpan, columns: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _error(raw: RawSpan) -> dict[str, str]:
-    exception = next((event.attributes for event in raw.events if event.name == "exception"), {})
-    error_type = text(raw.attributes, "error.type")
-    if not (raw.failed or error_type):
+def _model(columns: dict[str, Any]) -> dict[str, str]:
+    """Provider and models as the conventions spell them; a provider that nobody named goes by the model's name."""
+    prefixes, models = zip(
+        *(split_model(columns.get(name, "")) for name in ("request_model", "response_model")), strict=True
+    )
+    told = provider_named(columns.get("provider", ""))
+    response_id = columns.get("response_id", "")
+    inferred = next(filter(None, map(provider_of_model, (models[1], models[0]))), "")
+    provider = told or prefixes[0] or prefixes[1] or inferred
+    return {
+        "provider": provider,
+        "response_id": "" if provider in FOREIGN and INVENTED_ID.match(response_id) else response_id,
+        "request_model": models[0],
+        "response_model": models[1],
+        "finish_reason": finish_reason_named(columns.get("finish_reason", "")),
+    }
+
+
+def _told_twice_apart(columns: dict[str, Any]) -> bool:
+    """Whether the provider's own SDK may tell of this call in another trace, with no response id to know it by.
+
+    That is so of failed calls to Anthropic. Both spans start within milliseconds, so nearly always in one second.
+    """
+    failed = columns["status"] == "error" and not columns["response_id"]
+    return failed and columns["provider"] == "anthropic" and columns["kind"] in CALL_KINDS
+
+
+def _error(raw: RawSpan, columns: dict[str, Any]) -> dict[str, str]:
+    """Status, class and message. Of a dotted class name the last part is kept."""
+    exception = next((event.attributes for event in raw.events if event.name in EXCEPTIONS), {})
+    error_type = text(raw.attributes, "error.type") or columns.pop("error_type", "")
+    message = columns.pop("error_message", "")
+    if not (raw.failed or error_type or text(raw.attributes, "langfuse.observation.level") == "ERROR"):
         return {"status": "ok"}
     return {
         "status": "error",
         "error_type": (error_type or text(exception, "exception.type")).rpartition(".")[2],
-        "error_message": raw.status_message or text(exception, "exception.message"),
+        "error_message": raw.status_message
+        or text(exception, "exception.message")
+        or message
+        or text(raw.attributes, "langfuse.observation.status_message"),
     }
 
 
@@ -86,21 +135,12 @@ def _possible_wait(time_to_first_token_ms: float | None, latency_ms: float) -> f
     return waited if waited is not None and 0 < waited <= latency_ms else None
 
 
-def _cost(columns: dict[str, Any], at: float, prices: Prices) -> Cost | None:
-    if columns["input_tokens"] is None and columns["output_tokens"] is None:
-        return None
-    tokens = Tokens(
-        columns["input_tokens"] or 0,
-        columns["output_tokens"] or 0,
-        columns["cache_read_tokens"] or 0,
-        columns["cache_write_tokens"] or 0,
-    )
-    return prices.cost(columns["provider"], columns["response_model"] or columns["request_model"], at, tokens)
-
-
 _ORIGIN = frozenset({"session.id", "user.id"})
 
 
 def _remaining(attributes: dict[str, Any], read: Set[str]) -> dict[str, str]:
-    told = read | _ORIGIN
-    return {key: as_text(value) for key, value in attributes.items() if value is not None and key not in told}
+    return {
+        key: as_text(value)
+        for key, value in attributes.items()
+        if value is not None and key not in read and key not in _ORIGIN and not key.endswith(".embedding.vector")
+    }

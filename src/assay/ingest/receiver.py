@@ -1,16 +1,18 @@
-"""The OTLP/HTTP door: requests in, stored spans and an honest answer out.
+"""The OTLP/HTTP door: requests in, stored spans and events and an honest answer out.
 
 200 means that the rows are on disk. 4xx means that sending the same again is useless and says why; 503
-with Retry-After means that it is not. Bodies that are being worked on are bounded in bytes.
+with Retry-After means that it is not. Bodies that are being worked on are bounded in bytes and in time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -18,6 +20,8 @@ import msgspec
 from google.protobuf import json_format
 from google.protobuf.message import Message
 from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -25,17 +29,31 @@ from starlette.routing import Route
 
 from assay.config import Ingest
 from assay.errors import MalformedTelemetry, StoreUnavailable
+from assay.ingest.events import event
+from assay.ingest.figures import figures
 from assay.ingest.normalise import normalise
-from assay.ingest.otlp import JSON, PROTOBUF, decode, decompress
+from assay.ingest.otlp import JSON, PROTOBUF, RawLog, RawSpan, decode, decode_logs, metric_points
 from assay.ingest.pricing import Prices
+from assay.ingest.settle import settled_batch
+from assay.ingest.wire import decompress
 from assay.ingest.writer import Batch, Writer
 from assay.ingest.writer import Request as OtlpRequest
-from assay.records import Span
+from assay.records import Event, Span
 
 RETRY_AFTER_SECONDS = 5
+BODY_SECONDS = 60.0
 SHOWN_REASONS = 5
 # Decoding holds the GIL: more threads would only take turns.
 DECODING_THREADS = 2
+
+# The second is where the Langfuse SDK sends.
+PREFIXES = ("", "/api/public/otel")
+
+_ANSWERS: dict[str, tuple[Any, str]] = {
+    "traces": (ExportTraceServiceResponse, "rejected_spans"),
+    "logs": (ExportLogsServiceResponse, "rejected_log_records"),
+    "metrics": (ExportMetricsServiceResponse, "rejected_data_points"),
+}
 
 log = logging.getLogger(__name__)
 
@@ -45,107 +63,182 @@ class Counts(msgspec.Struct):
 
     stored_spans: int = 0
     refused_spans: int = 0
+    stored_events: int = 0
+    refused_events: int = 0
     refused_requests: int = 0
     deferred_requests: int = 0
     last_refusal: str = ""
 
 
 class Receiver:
-    """Takes OTLP requests and hands their spans to the writer."""
+    """Takes OTLP requests and hands what they hold to the writer. A body must have come within `body_seconds`."""
 
-    def __init__(self, writer: Writer, prices: Prices, limits: Ingest) -> None:
+    def __init__(self, writer: Writer, prices: Prices, limits: Ingest, body_seconds: float = BODY_SECONDS) -> None:
         self.counts = Counts()
         self.pending_bytes = 0
+        self.limits = limits
         self._writer = writer
         self._prices = prices
-        self._limits = limits
+        self._body_seconds = body_seconds
+        self._counting = threading.Lock()
+        self._decoding = threading.BoundedSemaphore(DECODING_THREADS)
         self._decoders = anyio.CapacityLimiter(DECODING_THREADS)
 
     def routes(self) -> list[Route]:
         """The routes of the OTLP/HTTP specification, with and without a trailing slash."""
-        return [
-            Route("/v1/traces", self._answering(self._traces), methods=["POST"]),
-            Route("/v1/traces/", self._answering(self._traces), methods=["POST"]),
-            Route("/v1/{signal:path}", self._answering(_unknown_signal), methods=["POST"]),
-        ]
-
-    async def _traces(self, request: Request, content_type: str) -> Response:
-        async with self._body(request) as body:
-            batch, refused, stored = await anyio.to_thread.run_sync(
-                self._submit, body, content_type, _encoding(request), limiter=self._decoders
-            )
-            await asyncio.wrap_future(stored)
-            self.counts.stored_spans += len(batch.spans)
-        if refused:
-            self.counts.refused_spans += len(refused)
-            self.counts.last_refusal = refused[0]
-        return _message_response(_export_response(refused), content_type)
-
-    def _submit(self, body: bytes, content_type: str, encoding: str) -> tuple[Batch, list[str], Future[None]]:
-        request = OtlpRequest("traces", content_type, decompress(body, encoding, self._limits.max_body_bytes))
-        batch, refused = self.take(request)
-        return batch, refused, self._writer.submit(batch)
+        return [Route(f"{prefix}/v1/{{signal:path}}", self._answer, methods=["POST"]) for prefix in PREFIXES]
 
     def take(self, request: OtlpRequest) -> tuple[Batch, list[str]]:
-        """What a request holds, ready to be written, and the reasons for what was refused."""
-        decoded = decode(request.body, request.content_type)
-        spans, refused = list[Span](), decoded.refused
-        for raw in decoded.spans:
-            try:
-                spans.append(normalise(raw, self._prices, self._limits.max_future_seconds))
-            except MalformedTelemetry as error:
-                refused.append(f"span {raw.span_id}: {error}")
-        return Batch(request, spans), refused
+        """What a request holds, ready to be written, and a reason for each item that was refused.
+
+        Raises MalformedTelemetry where the whole request is unusable.
+        """
+        match request.signal:
+            case "traces":
+                decoded = decode(request.body, request.content_type)
+                spans = _each(decoded.spans, self._span, decoded.refused)
+                settled = settled_batch(spans, lambda span: figures(span, self._prices))
+                return Batch(request, spans=settled), decoded.refused
+            case "logs":
+                decoded_logs = decode_logs(request.body, request.content_type)
+                events = _each(decoded_logs.logs, _event, decoded_logs.refused)
+                return Batch(request, events=events), decoded_logs.refused
+            case _:
+                names = metric_points(request.body, request.content_type)
+                reason = "tokens and durations are computed from spans, metrics are not kept"
+                return Batch(request), [f"metric {name[:80]!r}: {reason}" for name in names]
+
+    def submit(self, request: OtlpRequest) -> tuple[Message, Future[None]]:
+        """The answer to a request, and a future that is done when the answer is true. From any thread.
+
+        Raises MalformedTelemetry and StoreUnavailable, and so may the future.
+        """
+        with self._decoding:
+            batch, refused = self.take(request)
+            stored = self._writer.submit(batch)
+        stored.add_done_callback(lambda done: self._count(batch, refused) if not done.exception() else None)
+        return _export_response(request.signal, refused), stored
+
+    def hold(self, size: int) -> None:
+        """Count bytes as pending, until `release`. Raises StoreUnavailable where too many are; they count too."""
+        with self._counting:
+            self.pending_bytes += size
+            if self.pending_bytes > self.limits.max_pending_bytes:
+                raise StoreUnavailable("too much is waiting to be written: slow down and send this again")
+
+    def release(self, size: int) -> None:
+        """These bytes are pending no more."""
+        with self._counting:
+            self.pending_bytes -= size
+
+    def refused(self, error: MalformedTelemetry) -> None:
+        """Count a request that can never be accepted."""
+        with self._counting:
+            self.counts.refused_requests += 1
+            self.counts.last_refusal = str(error)
+
+    def deferred(self, error: StoreUnavailable) -> None:
+        """Count a request that was asked to come again."""
+        with self._counting:
+            self.counts.deferred_requests += 1
+        log.warning("asked a client to send again: %s", error)
+
+    def _span(self, raw: RawSpan) -> Span:
+        return normalise(raw, self._prices, self.limits.max_future_seconds)
+
+    def _count(self, batch: Batch, refused: list[str]) -> None:
+        with self._counting:
+            self.counts.stored_spans += len(batch.spans)
+            self.counts.stored_events += len(batch.events)
+            if batch.request.signal == "traces":
+                self.counts.refused_spans += len(refused)
+            elif batch.request.signal == "logs":
+                self.counts.refused_events += len(refused)
+            if refused:
+                self.counts.last_refusal = refused[0]
+
+    async def _answer(self, request: Request) -> Response:
+        content_type = PROTOBUF
+        try:
+            content_type, signal = _content_type(request), _signal(request)
+            async with self._body(request) as body:
+                answer, stored = await anyio.to_thread.run_sync(
+                    self._inflate_and_submit, signal, content_type, body, _encoding(request), limiter=self._decoders
+                )
+                # Shielded: what the writer has in hand must not be cancelled under it.
+                await asyncio.shield(asyncio.wrap_future(stored))
+            return _message_response(answer, content_type)
+        except MalformedTelemetry as error:
+            self.refused(error)
+            status = Status(code=12 if error.status == 404 else 3, message=str(error))
+            headers = {"Connection": "close"} if error.status == 408 else None
+            return _message_response(status, content_type, error.status, headers)
+        except StoreUnavailable as error:
+            self.deferred(error)
+            status = Status(code=14, message=str(error))
+            return _message_response(status, content_type, 503, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+        except ClientDisconnect:
+            return Response(status_code=400)
+
+    def _inflate_and_submit(
+        self, signal: str, content_type: str, body: bytes, encoding: str
+    ) -> tuple[Message, Future[None]]:
+        return self.submit(OtlpRequest(signal, content_type, decompress(body, encoding, self.limits.max_body_bytes)))
 
     @asynccontextmanager
     async def _body(self, request: Request) -> AsyncGenerator[bytes]:
-        """The request's body, counted as pending until its spans are stored."""
+        """The request's body, counted as pending until what it holds is stored."""
         chunks, size = list[bytes](), 0
         try:
-            async for chunk in request.stream():
-                size += len(chunk)
-                self.pending_bytes += len(chunk)
-                if size > self._limits.max_body_bytes:
-                    raise MalformedTelemetry(
-                        f"the body is larger than {self._limits.max_body_bytes} bytes: send smaller batches",
-                        413,
-                    )
-                if self.pending_bytes > self._limits.max_pending_bytes:
-                    raise StoreUnavailable("too much is waiting to be written: slow down and send this again")
-                chunks.append(chunk)
+            try:
+                async with asyncio.timeout(self._body_seconds):
+                    async for chunk in request.stream():
+                        size += len(chunk)
+                        self.hold(len(chunk))
+                        if size > self.limits.max_body_bytes:
+                            raise _too_large(self.limits.max_body_bytes)
+                        chunks.append(chunk)
+            except TimeoutError:
+                raise MalformedTelemetry(f"the body did not come within {self._body_seconds:g} s", 408) from None
             yield b"".join(chunks)
         finally:
-            self.pending_bytes -= size
-
-    def _answering(
-        self, handler: Callable[[Request, str], Awaitable[Response]]
-    ) -> Callable[[Request], Awaitable[Response]]:
-        """A handler whose errors become the answers that OTLP clients understand."""
-
-        async def answer(request: Request) -> Response:
-            content_type = PROTOBUF
-            try:
-                content_type = _content_type(request)
-                return await handler(request, content_type)
-            except MalformedTelemetry as error:
-                self.counts.refused_requests += 1
-                self.counts.last_refusal = str(error)
-                return _message_response(Status(code=3, message=str(error)), content_type, error.status)
-            except StoreUnavailable as error:
-                self.counts.deferred_requests += 1
-                log.warning("asked a client to send again: %s", error)
-                status = Status(code=14, message=str(error))
-                return _message_response(status, content_type, 503, {"Retry-After": str(RETRY_AFTER_SECONDS)})
-            except ClientDisconnect:
-                return Response(status_code=400)
-
-        return answer
+            self.release(size)
 
 
-async def _unknown_signal(request: Request, content_type: str) -> Response:
-    signal = request.path_params["signal"].strip("/")
-    message = f"{signal!r} is not taken: this version of Assay stores traces (POST /v1/traces)"
-    return _message_response(Status(code=12, message=message), content_type, 404)
+def _each(raws: Iterable[Any], make: Callable[[Any], Any], refused: list[str]) -> list[Any]:
+    """What `make` makes of each item; where it raises, the reason is added to `refused`."""
+    made = list[Any]()
+    for raw in raws:
+        try:
+            made.append(make(raw))
+        except MalformedTelemetry as error:
+            refused.append(f"{_shown(raw)}: {error}")
+        except Exception as error:
+            # A defect of ours in reading one item must cost neither its neighbours nor the answer.
+            log.exception("cannot read %s", _shown(raw))
+            refused.append(f"{_shown(raw)}: cannot be read: {error!r}")
+    return made
+
+
+def _event(raw: RawLog) -> Event:
+    if kept := event(raw):
+        return kept
+    raise MalformedTelemetry("only GenAI events (gen_ai.*) are kept")
+
+
+def _shown(raw: RawSpan | RawLog) -> str:
+    return f"span {raw.span_id}" if isinstance(raw, RawSpan) else f"log record {raw.name[:80]!r}"
+
+
+def _too_large(limit: int) -> MalformedTelemetry:
+    return MalformedTelemetry(f"the body is larger than {limit} bytes: send smaller batches", 413)
+
+
+def _signal(request: Request) -> str:
+    signal = request.path_params["signal"].rstrip("/")
+    if signal not in _ANSWERS:
+        raise MalformedTelemetry(f"{signal!r} is not taken: send traces, logs or metrics (POST /v1/traces)", 404)
+    return signal
 
 
 def _content_type(request: Request) -> str:
@@ -159,12 +252,14 @@ def _encoding(request: Request) -> str:
     return request.headers.get("content-encoding", "").strip().lower()
 
 
-def _export_response(refused: list[str]) -> ExportTraceServiceResponse:
-    response = ExportTraceServiceResponse()
+def _export_response(signal: str, refused: list[str]) -> Message:
+    response_type, rejected = _ANSWERS[signal]
+    response = response_type()
     if refused:
-        more = f" (and {len(refused) - SHOWN_REASONS} more)" if len(refused) > SHOWN_REASONS else ""
-        response.partial_success.rejected_spans = len(refused)
-        response.partial_success.error_message = "; ".join(refused[:SHOWN_REASONS]) + more
+        reasons = list(dict.fromkeys(refused))
+        more = f" (and {len(reasons) - SHOWN_REASONS} more)" if len(reasons) > SHOWN_REASONS else ""
+        setattr(response.partial_success, rejected, len(refused))
+        response.partial_success.error_message = "; ".join(reasons[:SHOWN_REASONS]) + more
     return response
 
 

@@ -10,7 +10,8 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 
-from assay.ingest.dialects.fields import as_text, message_text, objects
+from assay.ingest.dialects.fields import as_text, objects
+from assay.ingest.dialects.messages import message_text
 from assay.quality.scorer import Conversation, Scorer, assess
 from assay.records import Score
 from assay.store.connect import Row, Store

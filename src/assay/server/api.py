@@ -16,7 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from assay.alerts.thresholds import RECENT, recent_alerts
-from assay.analytics.calls import ORDERS, call, calls
+from assay.analytics.calls import ORDERS, call, calls, trace
 from assay.analytics.selection import Selection, moment
 from assay.analytics.summaries import GROUPS, SCORE_GROUPS, quality, quality_by, usage, usage_by
 from assay.analytics.trends import latencies, trends
@@ -68,9 +68,19 @@ def _one_of(choices: Iterable[str]) -> Any:
 Selected = Annotated[Selection, Depends(selection)]
 
 
-def api(store: Store, health: Health, version: str) -> FastAPI:
-    """The API over an open store."""
-    app = FastAPI(title="Assay", version=version, docs_url=None, redoc_url=None)
+def api(store: Store, health: Health, version: str, caught_up: Callable[[], object] = lambda: None) -> FastAPI:
+    """The API over an open store. `caught_up` waits, a moment at most, for what was acknowledged before."""
+
+    def after_what_was_acknowledged() -> None:
+        caught_up()
+
+    app = FastAPI(
+        title="Assay",
+        version=version,
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(after_what_was_acknowledged)],
+    )
 
     @app.get("/health")
     def get_health() -> Response:
@@ -123,6 +133,11 @@ def api(store: Store, health: Health, version: str) -> FastAPI:
     def get_call(span_id: str) -> Response:
         """One call in full, with the verdicts behind its scores."""
         return _json(call(store, span_id))
+
+    @app.get("/traces/{trace_id}")
+    def get_trace(trace_id: str) -> Response:
+        """All spans of a trace, counted or not; `duplicate_of` names the span under which a call is counted."""
+        return _json({"spans": trace(store, trace_id)})
 
     @app.post("/scores", status_code=201)
     def post_score(score: Annotated[NewScore, Body()]) -> Response:

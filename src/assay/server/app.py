@@ -19,8 +19,11 @@ from starlette.types import ASGIApp
 
 from assay.config import Config
 from assay.errors import StoreError
+from assay.ingest.figures import figures
+from assay.ingest.journal import Journal, journal_directory
 from assay.ingest.pricing import Prices
 from assay.ingest.receiver import Receiver
+from assay.ingest.settler import Settler
 from assay.ingest.writer import Writer
 from assay.quality.follower import Follower
 from assay.quality.sets import scorers
@@ -41,14 +44,19 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
     """
     with ExitStack() as stack:
         store = _opened(stack, config, url)
-        writer = Writer(store)
+        writer = Writer(store, Journal(journal_directory(config.store)))
         stack.callback(writer.close)
-        receiver = Receiver(writer, Prices(), config.ingest)
-        follower = _follower(stack, store, writer, config)
+        prices = Prices()
+        receiver = Receiver(writer, prices, config.ingest)
+        writer.replay(receiver.take)
+        settler = Settler(store, writer.rewrite, lambda span: figures(span, prices), lambda: writer.committed_at)
+        stack.callback(settler.stop)
+        settler.start()
+        follower = _follower(stack, store, settler, config)
         housekeeper = Housekeeper(store)
         stack.callback(housekeeper.stop)
         housekeeper.start()
-        health = Health(store, writer, receiver, follower)
+        health = Health(store, writer, receiver, settler, follower)
         dashboard = streamlit.App(
             str(files("assay.dashboard") / "app.py"),
             secrets={"assay_url": url, "assay_key": next(iter(config.keys), "")},
@@ -57,7 +65,7 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
         yield Starlette(
             routes=[
                 *receiver.routes(),
-                Mount("/api", api(store, health.figures, VERSION)),
+                Mount("/api", api(store, health.figures, VERSION, writer.caught_up)),
                 Mount("/", dashboard),
             ],
             middleware=_guards(config),
@@ -76,7 +84,10 @@ def answering(config: Config, url: str) -> Generator[ASGIApp]:
 class Health:
     """What GET /api/health tells."""
 
-    def __init__(self, store: Store, writer: Writer, receiver: Receiver, follower: Follower | None) -> None:
+    def __init__(
+        self, store: Store, writer: Writer, receiver: Receiver, settler: Settler, follower: Follower | None
+    ) -> None:
+        self._settler = settler
         self._store = store
         self._writer = writer
         self._receiver = receiver
@@ -85,7 +96,8 @@ class Health:
 
     def figures(self) -> tuple[bool, dict[str, Any]]:
         """Whether the store answers and scoring works, and all counters."""
-        problems = list(filter(None, [self._store_problem(), self._follower.last_error if self._follower else ""]))
+        scoring = self._follower.last_error if self._follower else ""
+        problems = list(filter(None, [self._store_problem(), self._settler.last_error, scoring]))
         return not problems, {
             "version": VERSION,
             "uptime_seconds": round(time.monotonic() - self._started, 1),
@@ -96,6 +108,7 @@ class Health:
                 "pending_spans": self._writer.pending_rows,
                 "last_commit_at": self._writer.committed_at / 1e6 or None,
             },
+            "settle": {"lag_seconds": self._settler.lag_seconds},
             "quality": {
                 "scored_calls": self._follower.scored_calls,
                 "lag_seconds": self._follower.lag_seconds,
@@ -118,13 +131,13 @@ def _opened(stack: ExitStack, config: Config, url: str) -> Store:
     return store
 
 
-def _follower(stack: ExitStack, store: Store, writer: Writer, config: Config) -> Follower | None:
+def _follower(stack: ExitStack, store: Store, settler: Settler, config: Config) -> Follower | None:
     if config.quality.scorers == "off":
         return None
     follower = Follower(
         store,
         scorers(config.quality.scorers),
-        lambda: writer.committed_at,
+        lambda: settler.settled_at,
         poll_seconds=config.quality.poll_seconds,
         batch_size=config.quality.batch_size,
     )

@@ -43,6 +43,8 @@ def store_score(store: Store, new: NewScore) -> dict[str, Any]:
     """Store the score; answers which call it went to. Raises NotFound where that call is not stored (yet)."""
     span_id = new.span_id.lower() or span_id_of_response(store, new.response_id)
     rows = spans_with_ids(store, [span_id]) if span_id else []
+    if counted := [row["duplicate_of"] for row in rows if row["duplicate_of"]]:
+        rows = spans_with_ids(store, counted)
     if not rows:
         wanted = f"span_id {new.span_id!r}" if new.span_id else f"response_id {new.response_id!r}"
         raise NotFound(f"no call with {wanted} is stored; if it was sent just now, try again in a few seconds")

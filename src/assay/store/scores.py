@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from assay.records import Score
+import msgspec
+
+from assay.records import Score, Span
 from assay.store.connect import Row, Store
 from assay.store.rows import arrow_schema, arrow_table, stamped
 from assay.store.spans import Within, started_within
@@ -30,7 +32,7 @@ def scores_of(store: Store, span_ids: Iterable[str], within: Within | None = Non
         f"""
         SELECT project, target, name, value, label, comment, scorer, scorer_version, source, author, confidence
         FROM scores FINAL
-        WHERE target IN {{ids:Array(String)}} AND {condition}
+        WHERE counted AND target IN {{ids:Array(String)}} AND {condition}
         ORDER BY target, name, {SHOWN_FIRST}
         """,
         {"ids": list(span_ids), **parameters},
@@ -39,6 +41,35 @@ def scores_of(store: Store, span_ids: Iterable[str], within: Within | None = Non
     for row in rows:
         by_call.setdefault((row.pop("project"), row.pop("target")), []).append(row)
     return by_call
+
+
+def move_scores(store: Store, moved: Mapping[str, Span]) -> None:
+    """Let scores of spans that are counted no more go to the span that stands for each.
+
+    People's and outside judges' scores are copied to it; scorers judge it themselves. What was said of the
+    former span stays, uncounted.
+    """
+    if not moved:
+        return
+    fields = ", ".join(Score.__struct_fields__)
+    rows = store.query(
+        f"SELECT {fields} FROM scores FINAL WHERE counted AND target IN {{ids:Array(String)}}", {"ids": list(moved)}
+    )
+    former = [Score(**row | {"started_at": round(row["started_at"].timestamp() * 1e6)}) for row in rows]
+    copies = [of_span(score, moved[score.target]) for score in former if score.source != "scorer"]
+    insert_scores(store, [*copies, *(msgspec.structs.replace(score, counted=False) for score in former)])
+
+
+def of_span(score: Score, span: Span) -> Score:
+    """The score as one of this span."""
+    return msgspec.structs.replace(
+        score,
+        target=span.span_id,
+        project=span.project,
+        model=span.response_model or span.request_model,
+        session_id=span.session_id,
+        started_at=span.started_at,
+    )
 
 
 def values_by_name(scores: Iterable[Row]) -> dict[str, Any]:

@@ -12,15 +12,26 @@ TOTAL_TOKENS = (
 )
 """All tokens of a call, NULL where none are known."""
 
+MESSAGES = """
+    if(spans.messages_in = '' AND prompt != '' AND kind = 'llm', concat('[',
+        if(system = '', '', concat(
+            '{"role":"system","parts":[{"type":"text","content":', toJSONString(system), '}]},')),
+        '{"role":"user","parts":[{"type":"text","content":', toJSONString(prompt), '}]}]'
+    ), spans.messages_in) AS messages_in,
+    if(spans.messages_out = '' AND response != '' AND kind = 'llm', concat(
+        '[{"role":"assistant","parts":[{"type":"text","content":', toJSONString(response), '}]}]'
+    ), spans.messages_out) AS messages_out"""
+"""The message lists, rebuilt from the texts where those say all (ingest/dialects/messages.py leaves them out)."""
+
 CALL_COLUMNS = f"""
     span_id, trace_id, parent_span_id, started_at, project, environment, service, session_id, user_id, kind, name,
     operation, provider, model, request_model, response_id,
-    system, prompt, response, messages_in, messages_out, tool_definitions, tool_calls, documents,
+    system, prompt, response, {MESSAGES}, tool_definitions, tool_calls, documents,
     input_tokens, output_tokens,
     {TOTAL_TOKENS} AS total_tokens,
     cache_read_tokens, cache_write_tokens, reasoning_tokens, tokens_estimated, input_cost_usd, output_cost_usd,
     cost_usd, latency_ms, time_to_first_token_ms, stream, temperature, top_p, max_tokens, status, error_type,
-    error_message, finish_reason, counted, attributes"""
+    error_message, finish_reason, counted, duplicate_of, attributes"""
 """A call as the API and the exports tell it."""
 
 
@@ -37,6 +48,16 @@ def spans_with_ids(store: Store, span_ids: Iterable[str], within: Within | None 
         " ORDER BY version DESC LIMIT 1 BY project, span_id",
         {"ids": list(span_ids), **parameters},
     )
+
+
+def spans_of_trace(store: Store, trace_id: str) -> list[Row]:
+    """All spans of a trace in the order of their starts."""
+    rows = store.query(
+        f"SELECT {CALL_COLUMNS} FROM spans WHERE trace_id = {{id:String}}"
+        " ORDER BY version DESC LIMIT 1 BY project, span_id",
+        {"id": trace_id},
+    )
+    return sorted(rows, key=lambda row: (row["started_at"], row["span_id"]))
 
 
 def started_within(within: Within | None) -> tuple[str, dict[str, int]]:

@@ -1,8 +1,9 @@
 """The dialects that Assay reads, one module each, in the order in which they are asked.
 
-A dialect has `matches(span)`, `fields(span)` (columns of the `spans` table) and `READ` (attributes
-that columns tell in full). The first that matches speaks first; the general GenAI dialect fills what it left
-blank. To add one: write the module, put it into DIALECTS, add its recorded payloads to the tests.
+A dialect has `SCOPES` (beginnings of instrumentation scope names) and `KEYS` (attributes that give it away),
+`fields(span)` (columns of the `spans` table) and `READ` (attributes that columns tell in full). The first that
+recognises a span speaks; the general GenAI dialect fills what it left blank. To add one: write the module, put it
+into DIALECTS, add its recorded payloads to the tests.
 """
 
 from __future__ import annotations
@@ -10,7 +11,23 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import Any, Protocol
 
-from assay.ingest.dialects import genai
+from assay.ingest.dialects import (
+    adk,
+    anthropic_sdk,
+    genai,
+    langfuse,
+    litellm,
+    logfire,
+    mlflow,
+    openinference,
+    openlit,
+    pydantic_ai,
+    strands,
+    traceloop,
+    vercel,
+)
+from assay.ingest.dialects.fields import blanks_filled, to_json
+from assay.ingest.dialects.messages import messages
 from assay.ingest.otlp import RawSpan
 
 
@@ -18,22 +35,62 @@ class Dialect(Protocol):
     """What a dialect module offers."""
 
     @property
+    def SCOPES(self) -> tuple[str, ...]: ...
+    @property
+    def KEYS(self) -> tuple[str, ...]: ...
+    @property
     def READ(self) -> Set[str]: ...
 
-    def matches(self, span: RawSpan) -> bool: ...
     def fields(self, span: RawSpan) -> dict[str, Any]: ...
 
 
-DIALECTS: tuple[Dialect, ...] = (genai,)
+DIALECTS: tuple[Dialect, ...] = (
+    anthropic_sdk,
+    langfuse,
+    openinference,
+    mlflow,
+    vercel,
+    logfire,
+    pydantic_ai,
+    litellm,
+    openlit,
+    strands,
+    adk,
+    traceloop,
+)
+
+TOKENS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
+CONTENT = ("system", "prompt", "response", "tool_calls", "messages_in", "messages_out")
 
 
 def read(span: RawSpan) -> tuple[dict[str, Any], Set[str]]:
     """The columns that the span's dialects tell, and the attributes that those columns tell in full."""
-    columns: dict[str, Any] = {}
-    consumed: Set[str] = frozenset()
+    columns, read = _told(span)
+    if columns["kind"] == "embedding":
+        # What is embedded is no question, and vectors are no answer.
+        texts = columns.get("prompt")
+        asked = columns.get("messages_in") or (to_json(messages(texts)) if texts else "")
+        columns |= {**dict.fromkeys(CONTENT, ""), "messages_in": asked}
+    return columns, read
+
+
+def _told(span: RawSpan) -> tuple[dict[str, Any], Set[str]]:
+    columns = genai.fields(span)
+    dialect = _spoken_in(span)
+    if dialect is None:
+        return columns, genai.READ
+    own = dialect.fields(span)
+    if own.pop("tokens_estimated", False):
+        # Every call's missing tokens are estimated in one way: ours.
+        columns, own = ({k: v for k, v in told.items() if k not in TOKENS} for told in (columns, own))
+    if any(own.get(name) for name in CONTENT):
+        columns = {name: value for name, value in columns.items() if name not in CONTENT}
+    return blanks_filled(own, columns), genai.READ | dialect.READ
+
+
+def _spoken_in(span: RawSpan) -> Dialect | None:
+    scope, attributes = span.scope_name, span.attributes
     for dialect in DIALECTS:
-        if dialect.matches(span):
-            told = dialect.fields(span)
-            columns = {**told, **{name: value for name, value in columns.items() if value not in ("", None)}}
-            consumed = consumed | dialect.READ
-    return columns, consumed
+        if (dialect.SCOPES and scope.startswith(dialect.SCOPES)) or any(key in attributes for key in dialect.KEYS):
+            return dialect
+    return None

@@ -6,32 +6,30 @@ readers coerce to the type that is wanted and answer None (or "") for what canno
 
 from __future__ import annotations
 
+import ast
 import json
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 
 Attributes = Mapping[str, Any]
 
 _LARGEST_COUNT = 2**53
+LONGEST_REPR = 200_000
+"""Characters of Python notation that are parsed: its parser is slow and hungry."""
 
 
-class Texts(NamedTuple):
-    """What a person would read of a conversation, out of its message lists."""
-
-    system: str = ""
-    prompt: str = ""
-    response: str = ""
-    tool_calls: str = ""
+SCRUBBED = "[Scrubbed due to"
+"""How Logfire marks a value that it took away."""
 
 
 def first(attributes: Attributes, *names: str) -> Any:
     """The first of these attributes that is there and not empty; the order is the precedence."""
     for name in names:
         value = attributes.get(name)
-        if value is not None and value != "":
+        if value is not None and value != "" and not (isinstance(value, str) and value.startswith(SCRUBBED)):
             return value
     return None
 
@@ -72,21 +70,29 @@ def flag(attributes: Attributes, *names: str) -> bool | None:
 
 
 def structured(value: Any) -> Any:
-    """A value that may be JSON inside a string, as data; other strings stay as they are."""
-    if isinstance(value, str) and value[:1] in ("[", "{", '"'):
-        try:
-            return msgspec.json.decode(value)
-        except (ValueError, RecursionError):
-            return _leniently_parsed(value)
-    return value
+    """A value that may be JSON inside a string (even twice), or a Python repr, as data; other texts as they are."""
+    if not isinstance(value, str) or value[:1] not in ("[", "{", '"'):
+        return value
+    try:
+        data = msgspec.json.decode(value)
+    except (ValueError, RecursionError):
+        data = _leniently_parsed(value)
+    return structured(data) if isinstance(data, str) and data != value else data
 
 
 def _leniently_parsed(value: str) -> Any:
-    """JSON with what only the standard library bears (NaN, half surrogate pairs), else the text itself."""
+    """What only the standard library bears (NaN, half surrogate pairs), or Python's own notation, else the text."""
     try:
         return json.loads(value)
     except (ValueError, RecursionError):
+        pass
+    if len(value) > LONGEST_REPR or not ("'" in value or "None" in value or "True" in value):
         return value
+    try:
+        data = ast.literal_eval(value)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return value
+    return data if isinstance(data, dict | list) else value
 
 
 def to_json(value: Any) -> str:
@@ -104,43 +110,76 @@ def objects(value: Any) -> list[dict[str, Any]]:
     return [item for item in items if isinstance(item, dict)]
 
 
-def conversation(system: Any, inputs: Any, outputs: Any) -> Texts:
-    """The readable texts of message lists in the GenAI format (role, parts).
+Table = Mapping[str, tuple[str, ...]]
+"""Columns of the `spans` table to the attributes that tell them, in the order of their precedence."""
 
-    The prompt is the last user message's text, the response the first choice's. A system prompt is
-    looked for in the instructions and in messages of role system or developer.
+
+def told(attributes: Attributes, table: Table) -> dict[str, Any]:
+    """The columns that a table finds in these attributes, each in its own type; the others are left out."""
+    columns: dict[str, Any] = {}
+    for column, names in table.items():
+        for name in names:
+            if name in attributes and (value := READERS.get(column, text)(attributes, name)) not in (None, ""):
+                columns[column] = value
+                break
+    return columns
+
+
+READERS: dict[str, Callable[..., Any]] = {
+    **dict.fromkeys(
+        ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "max_tokens"),
+        count,
+    ),
+    **dict.fromkeys(("temperature", "top_p", "time_to_first_token_ms"), number),
+    "stream": flag,
+}
+"""How a column is read, where it is no text."""
+
+
+def names_in(*tables: Table) -> frozenset[str]:
+    """All attributes that these tables read."""
+    return frozenset(name for table in tables for names in table.values() for name in names)
+
+
+def blanks_filled(columns: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns, with those of `more` where they are blank."""
+    return {**more, **{name: value for name, value in columns.items() if value not in ("", None)}}
+
+
+def within(item: Any, name: str) -> dict[str, Any]:
+    """The object of this name inside an object, {} where there is none."""
+    inner = item.get(name) if isinstance(item, dict) else None
+    return inner if isinstance(inner, dict) else {}
+
+
+def indexed(attributes: Attributes, prefix: str) -> list[dict[str, Any]]:
+    """What flat keys such as `prefix.0.a.b` and `prefix.10.a` spell, in the order of their numbers.
+
+    Numbers deeper in a key make lists too.
     """
-    messages, answers = objects(inputs), objects(outputs)
-    instructions = [_parts_text(objects(system)) or (system if isinstance(system, str) else "")]
-    instructions += [message_text(m) for m in messages if m.get("role") in ("system", "developer")]
-    users = [message for message in messages if message.get("role") == "user"]
-    calls = [part for answer in answers for part in _parts(answer) if part.get("type") == "tool_call"]
-    return Texts(
-        system="\n".join(filter(None, instructions)),
-        prompt=next(filter(None, map(message_text, reversed(users))), ""),
-        response=next(filter(None, map(message_text, answers)), ""),
-        tool_calls=to_json(calls) if calls else "",
-    )
+    root: dict[str, Any] = {}
+    start = prefix + "."
+    for key, value in attributes.items():
+        if key.startswith(start):
+            *path, last = key[len(start) :].split(".")
+            node = root
+            for step in path:
+                child = node.setdefault(step, {})
+                if not isinstance(child, dict):
+                    break
+                node = child
+            else:
+                node[last] = value
+    listed = _lists(root)
+    return [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
 
 
-def message_text(message: Mapping[str, Any]) -> str:
-    """The text parts of one message, joined by line breaks."""
-    return _parts_text(_parts(message))
-
-
-def _parts(message: Mapping[str, Any]) -> list[dict[str, Any]]:
-    parts = message.get("parts")
-    if isinstance(parts, list):
-        return [part for part in parts if isinstance(part, dict)]
-    content = message.get("content")
-    if isinstance(content, str):
-        return [{"type": "text", "content": content}]
-    return objects(content) if content else []
-
-
-def _parts_text(parts: Iterable[Mapping[str, Any]]) -> str:
-    texts = (part.get("content", part.get("text")) for part in parts if part.get("type", "text") == "text")
-    return "\n".join(item for item in texts if isinstance(item, str) and item)
+def _lists(node: Any) -> Any:
+    if not isinstance(node, dict):
+        return node
+    if node and all(key.isdecimal() for key in node):
+        return [_lists(node[key]) for key in sorted(node, key=int)]
+    return {key: _lists(value) for key, value in node.items()}
 
 
 def _shown(value: Any) -> str:

@@ -1,131 +1,169 @@
-"""OpenTelemetry GenAI semantic conventions: the current names (rolling, after v1.41).
+"""OpenTelemetry GenAI semantic conventions: the current names (rolling, after v1.41) and all older ones.
 
-Source: open-telemetry/semantic-conventions-genai, docs for inference, embeddings, retrieval, tool,
-agent and workflow spans. Read last for every span, since nearly every other dialect also sends some of
-these names.
+Sources: open-telemetry/semantic-conventions-genai for spans of inference, embeddings, retrieval, tools, agents
+and workflows; open-telemetry/semantic-conventions v1.26 to v1.41 for names that were. Read last for every span,
+since nearly every other dialect also sends some of these names: the first name of a row that is there is taken.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from assay.ingest.dialects.fields import conversation, count, first, flag, number, objects, structured, text
+from assay.ingest.dialects.events import CHOICE, DETAILS, ROLES, WHOLE, Said, as_attributes, said
+from assay.ingest.dialects.fields import (
+    Attributes,
+    Table,
+    first,
+    indexed,
+    names_in,
+    number,
+    objects,
+    structured,
+    text,
+    to_json,
+    told,
+)
+from assay.ingest.dialects.messages import conversation
+from assay.ingest.dialects.models import finish_reason_named
+from assay.ingest.dialects.usage import usage
 from assay.ingest.otlp import RawSpan
-from assay.records import Kind
+from assay.records import Event, Kind
+
+SCOPES = ()
+KEYS = ("gen_ai.operation.name",)
 
 KINDS: dict[str, Kind] = {
-    "chat": "llm",
-    "generate_content": "llm",
-    "text_completion": "llm",
-    "embeddings": "embedding",
-    "retrieval": "retriever",
+    **dict.fromkeys(("chat", "generate_content", "text_completion", "completion", "responses", "messages"), "llm"),
+    **dict.fromkeys(("embeddings", "embedding"), "embedding"),
+    **dict.fromkeys(("retrieval", "rerank"), "retriever"),
     "execute_tool": "tool",
-    "create_agent": "agent",
-    "invoke_agent": "agent",
-    "invoke_workflow": "chain",
-    "plan": "chain",
+    **dict.fromkeys(("create_agent", "invoke_agent"), "agent"),
+    **dict.fromkeys(("invoke_workflow", "plan", "agent_step", "execute_event_loop_cycle"), "chain"),
 }
 """gen_ai.operation.name to kind. Agents and workflows repeat their children's usage: never calls."""
 
-READ = frozenset(
-    {
-        "gen_ai.conversation.id",
-        "gen_ai.input.messages",
-        "gen_ai.operation.name",
-        "gen_ai.output.messages",
-        "gen_ai.provider.name",
-        "gen_ai.request.max_tokens",
-        "gen_ai.request.model",
-        "gen_ai.request.stream",
-        "gen_ai.request.temperature",
-        "gen_ai.request.top_p",
-        "gen_ai.response.id",
-        "gen_ai.response.model",
-        "gen_ai.retrieval.documents",
-        "gen_ai.retrieval.query.text",
-        "gen_ai.system_instructions",
-        "gen_ai.tool.call.arguments",
-        "gen_ai.tool.call.result",
-        "gen_ai.tool.definitions",
-        "gen_ai.usage.cache_creation.input_tokens",
+SPAN: Table = {
+    "operation": ("gen_ai.operation.name",),
+    "provider": ("gen_ai.provider.name", "gen_ai.system"),
+    "request_model": ("gen_ai.request.model",),
+    "response_model": ("gen_ai.response.model",),
+    "response_id": ("gen_ai.response.id",),
+    "session_id": ("session.id", "gen_ai.conversation.id"),
+    "user_id": ("user.id", "enduser.id", "gen_ai.request.user", "gen_ai.openai.request.user"),
+    "stream": ("gen_ai.request.stream", "gen_ai.is_streaming", "llm.is_streaming"),
+    "temperature": ("gen_ai.request.temperature",),
+    "top_p": ("gen_ai.request.top_p",),
+    "max_tokens": ("gen_ai.request.max_tokens",),
+    "tool_definitions": ("gen_ai.tool.definitions",),
+}
+USAGE: Table = {
+    "input_tokens": ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens"),
+    "output_tokens": ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens"),
+    "cache_read_tokens": (
         "gen_ai.usage.cache_read.input_tokens",
+        "gen_ai.usage.cache_read_input_tokens",
+        "gen_ai.usage.details.cache_read_tokens",
+    ),
+    "cache_write_tokens": (
         "gen_ai.usage.cache_write.input_tokens",
-        "gen_ai.usage.input_tokens",
-        "gen_ai.usage.output_tokens",
+        "gen_ai.usage.cache_creation.input_tokens",
+        "gen_ai.usage.cache_creation_input_tokens",
+        "gen_ai.usage.cache_write_input_tokens",
+        "gen_ai.usage.details.cache_write_tokens",
+    ),
+    "reasoning_tokens": (
         "gen_ai.usage.reasoning.output_tokens",
-    }
+        "gen_ai.usage.reasoning_tokens",
+        "gen_ai.usage.details.reasoning_tokens",
+        "llm.usage.reasoning_tokens",
+    ),
+}
+FIRST_CHUNK_SECONDS = ("gen_ai.response.time_to_first_chunk", "gen_ai.client.operation.time_to_first_chunk")
+CONTENT = (
+    "gen_ai.system_instructions",
+    "gen_ai.input.messages",
+    "gen_ai.output.messages",
+    "gen_ai.retrieval.query.text",
+    "gen_ai.retrieval.documents",
+    "gen_ai.tool.call.arguments",
+    "gen_ai.tool.call.result",
+)
+READ = (
+    names_in({**SPAN, "tool_definitions": ()}, USAGE) | {*CONTENT, *FIRST_CHUNK_SECONDS} | {"gen_ai.tool.definitions"}
 )
 """Attributes that columns tell in full; the others stay in `attributes`."""
 
-
-def matches(span: RawSpan) -> bool:
-    """Whether the span follows these conventions."""
-    return "gen_ai.operation.name" in span.attributes
+_TOLD_BY_EVENTS = {*ROLES, *WHOLE, CHOICE, DETAILS}
+_MESSAGE_KEYS = (
+    "gen_ai.input.messages",
+    "gen_ai.output.messages",
+    "gen_ai.prompt.0.role",
+    "gen_ai.prompt",
+    "gen_ai.completion",
+)
 
 
 def fields(span: RawSpan) -> dict[str, Any]:
     """The columns of the `spans` table that this span tells."""
-    a = span.attributes
-    operation = text(a, "gen_ai.operation.name")
-    return {
-        "kind": KINDS.get(operation, "span"),
-        "operation": operation,
-        "provider": text(a, "gen_ai.provider.name"),
-        "request_model": text(a, "gen_ai.request.model"),
-        "response_model": text(a, "gen_ai.response.model"),
-        "response_id": text(a, "gen_ai.response.id"),
-        "session_id": text(a, "session.id", "gen_ai.conversation.id"),
-        "finish_reason": _finish_reason(a),
-        "time_to_first_token_ms": _milliseconds(number(a, "gen_ai.response.time_to_first_chunk")),
-        "stream": flag(a, "gen_ai.request.stream"),
-        "temperature": number(a, "gen_ai.request.temperature"),
-        "top_p": number(a, "gen_ai.request.top_p"),
-        "max_tokens": count(a, "gen_ai.request.max_tokens"),
-        "input_tokens": count(a, "gen_ai.usage.input_tokens"),
-        "output_tokens": count(a, "gen_ai.usage.output_tokens"),
-        "cache_read_tokens": count(a, "gen_ai.usage.cache_read.input_tokens"),
-        "cache_write_tokens": count(
-            a, "gen_ai.usage.cache_write.input_tokens", "gen_ai.usage.cache_creation.input_tokens"
-        ),
-        "reasoning_tokens": count(a, "gen_ai.usage.reasoning.output_tokens"),
-        "tool_definitions": text(a, "gen_ai.tool.definitions"),
-        **_content(span, operation),
+    heard = [Said(event.name, None, event.attributes) for event in span.events if event.name in _TOLD_BY_EVENTS]
+    return columns({**as_attributes(heard), **span.attributes} if heard else span.attributes)
+
+
+def told_by_events(events: Iterable[Event]) -> dict[str, Any]:
+    """The columns that a span's log records tell."""
+    attributes = as_attributes(said(events))
+    found = columns(attributes, content_of="llm")
+    found |= {
+        "error_type": text(attributes, "error.type", "exception.type").rpartition(".")[2],
+        "error_message": text(attributes, "exception.message"),
     }
+    return {name: value for name, value in found.items() if value not in ("", None) and name != "kind"}
 
 
-def _content(span: RawSpan, operation: str) -> dict[str, Any]:
-    a = span.attributes
-    if operation == "execute_tool":
+def columns(a: Attributes, content_of: Kind | None = None) -> dict[str, Any]:
+    """The columns that attributes under these names tell; `content_of` is their span's kind if it is known."""
+    found = told(a, SPAN)
+    tokens = told(a, USAGE)
+    found |= usage(*(tokens.get(name) for name in USAGE))
+    found["kind"] = kind = _kind(found, a)
+    if (seconds := number(a, *FIRST_CHUNK_SECONDS)) is not None:
+        found["time_to_first_token_ms"] = seconds * 1000
+    found["finish_reason"] = _finish_reason(a)
+    if "tool_definitions" not in found and (functions := indexed(a, "llm.request.functions")):
+        found["tool_definitions"] = to_json(functions)
+    return found | _content(a, content_of or kind)
+
+
+def _kind(found: Mapping[str, Any], a: Attributes) -> Kind:
+    if operation := found.get("operation", ""):
+        return KINDS.get(operation, "span")
+    # Old writers name no operation; an agent's own summary names no model.
+    spoken = found.get("input_tokens") is not None or any(key in a for key in _MESSAGE_KEYS)
+    return "llm" if "request_model" in found and spoken else "span"
+
+
+def _content(a: Attributes, kind: Kind) -> dict[str, Any]:
+    if kind == "tool":
         return {
             "prompt": text(a, "gen_ai.tool.call.arguments"),
             "response": text(a, "gen_ai.tool.call.result"),
         }
-    if operation == "retrieval":
+    if kind == "retriever":
         return {
             "prompt": text(a, "gen_ai.retrieval.query.text"),
             "documents": text(a, "gen_ai.retrieval.documents"),
         }
-    inputs, outputs = (
-        structured(first(a, "gen_ai.input.messages")),
-        structured(first(a, "gen_ai.output.messages")),
-    )
-    texts = conversation(structured(first(a, "gen_ai.system_instructions")), inputs, outputs)
-    return {
-        **texts._asdict(),
-        "messages_in": text(a, "gen_ai.input.messages"),
-        "messages_out": text(a, "gen_ai.output.messages"),
-    }
+    asked = first(a, "gen_ai.input.messages") or indexed(a, "gen_ai.prompt") or first(a, "gen_ai.prompt")
+    answers = first(a, "gen_ai.output.messages") or indexed(a, "gen_ai.completion") or first(a, "gen_ai.completion")
+    return conversation(asked, answers, first(a, "gen_ai.system_instructions"))._asdict()
 
 
-def _finish_reason(attributes: dict[str, Any]) -> str:
-    reasons = structured(first(attributes, "gen_ai.response.finish_reasons"))
-    if isinstance(reasons, list) and reasons:
-        return str(reasons[0])
-    if isinstance(reasons, str):
-        return reasons
-    answers = objects(first(attributes, "gen_ai.output.messages")) if reasons is None else []
-    return next((str(answer["finish_reason"]) for answer in answers if answer.get("finish_reason")), "")
-
-
-def _milliseconds(seconds: float | None) -> float | None:
-    return None if seconds is None or seconds < 0 else seconds * 1000
+def _finish_reason(a: Attributes) -> str:
+    reasons = structured(first(a, "gen_ai.response.finish_reasons", "gen_ai.completion.0.finish_reason"))
+    if isinstance(reasons, list):
+        reasons = next((reason for reason in reasons if reason), None)
+    if not reasons and "gen_ai.output.messages" in a:
+        answers = objects(a["gen_ai.output.messages"])
+        reasons = next((answer["finish_reason"] for answer in answers if answer.get("finish_reason")), None)
+    return finish_reason_named(reasons) if isinstance(reasons, str) else ""
