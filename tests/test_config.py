@@ -28,6 +28,8 @@ def test_without_any_setting_the_defaults_suit_one_person_on_one_machine() -> No
         "api_keys": [],
         "ingest": {"max_body_bytes": 64 << 20, "max_pending_bytes": 256 << 20, "max_future_seconds": 86_400.0},
         "quality": {"scorers": "local", "poll_seconds": 0.5, "batch_size": 500},
+        "prices": {},
+        "grpc_port": None,
     }
 
 
@@ -148,3 +150,18 @@ def test_a_list_of_empty_keys_is_no_key(own_directory: Path) -> None:
     (own_directory / "assay.toml").write_text('api_keys = ["", "  "]')
     with pytest.raises(ConfigError):
         require_safe_binding(load_config(host="0.0.0.0"))
+
+
+def test_prices_of_ones_own_are_read_from_the_file_and_from_the_environment(
+    own_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (own_directory / "assay.toml").write_text('[prices."my-model"]\ninput = 0.5\noutput = 1.5\n')
+    assert load_config().prices["my-model"].output == 1.5
+    monkeypatch.setenv("ASSAY_PRICES", '{"other": {"input": 2}}')
+    assert load_config().prices["other"].input == 2
+
+
+def test_a_price_that_is_wrong_is_named(own_directory: Path) -> None:
+    (own_directory / "assay.toml").write_text('[prices."my-model"]\ninput = -1\n')
+    with pytest.raises(ConfigError, match=r"prices\.my-model\.input"):
+        load_config()

@@ -10,7 +10,8 @@ from genai_prices import Usage, calc_price, data_snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.ingest.pricing import Prices, Tokens
+from assay.config import Price
+from assay.ingest.pricing import MILLION, Prices, Tokens
 
 PRICES = Prices()
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -70,3 +71,29 @@ def test_opentelemetry_provider_names_are_understood() -> None:
     models = ["us.anthropic.claude-sonnet-4-5-20250929-v1:0", "gemini-2.5-flash", "gemini-2.5-flash", "gpt-4o"]
     for (provider, tokens), model in zip(known, models, strict=True):
         assert PRICES.cost(provider, model, NOW.timestamp(), tokens) is not None, provider
+
+
+OWN = {
+    "house-model": Price(input=1, output=2, cache_read=0.5, request=0.25),
+    "llama-*": Price(input=3),
+    "gpt-4o": Price(input=100, output=100),
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "tokens", "total"),
+    [
+        ("house-model", Tokens(MILLION, MILLION, cache_read=MILLION), 0.5 + 2 + 0.25),
+        ("House-Model", Tokens(MILLION, 0), 1.25),
+        ("llama-3.1-8b", Tokens(MILLION, MILLION, cache_read=MILLION), 3),
+        ("gpt-4o", Tokens(0, MILLION), 100),
+        ("unheard-of", Tokens(1, 1), None),
+    ],
+)
+def test_a_price_of_ones_own_goes_before_the_public_one(model: str, tokens: Tokens, total: float | None) -> None:
+    cost = Prices(OWN).cost("openai", model, 1_700_000_000, tokens)
+    assert (cost.total if cost else None) == (None if total is None else pytest.approx(total))
+
+
+def test_more_cached_tokens_than_tokens_have_no_price_of_ones_own_either() -> None:
+    assert Prices(OWN).cost("", "house-model", 0, Tokens(1, 0, cache_read=2)) is None

@@ -122,15 +122,15 @@ def test_every_field_of_a_span_is_stored_as_it_was(store: Store, project: str) -
     assert row == fields | {"ingested_at": datetime(2025, 11, 23, 12, 0, 0, 5, UTC), "version": NOON + 5}
 
 
-def test_migrations_are_applied_in_order_once_and_recorded(fresh: Store) -> None:
-    assert [migration.name for migration in migrate(fresh, exclusive=True)] == [
+def test_migrations_are_applied_in_order_once_and_recorded(fresh: Store, tmp_path: Path) -> None:
+    assert [migration.name for migration in migrate(fresh, directory=tmp_path)] == [
         "0001_spans.sql",
         "0002_scores.sql",
         "0003_cursors.sql",
         "0004_settle.sql",
     ]
     assert tables(fresh) == {"schema_migrations", "spans", "scores", "cursors", "events"}
-    assert migrate(fresh, exclusive=True) == []
+    assert migrate(fresh, directory=tmp_path) == []
     assert [number for number, _ in recorded(fresh)] == [1, 2, 3, 4]
 
 
@@ -165,16 +165,16 @@ def test_a_migration_cut_short_is_finished_on_the_next_open(fresh: Store) -> Non
     assert recorded(fresh) == [(1, "0001_a.sql"), (2, "0002_b.sql")]
 
 
-def test_a_real_migration_can_be_repeated(fresh: Store) -> None:
-    migrate(fresh, exclusive=True)
+def test_a_real_migration_can_be_repeated(fresh: Store, tmp_path: Path) -> None:
+    migrate(fresh, directory=tmp_path)
     insert(fresh, span("kept"))
     fresh.command("TRUNCATE TABLE schema_migrations")
-    assert migrate(fresh, exclusive=True) == migrations()
+    assert migrate(fresh, directory=tmp_path) == migrations()
     assert fresh.query("SELECT count() AS spans FROM spans") == [{"spans": 1}]
 
 
-def test_who_finds_another_migrating_waits_and_then_has_nothing_to_do(fresh: Store) -> None:
-    migrate(fresh, exclusive=True)
+def test_who_finds_another_migrating_waits_and_then_has_nothing_to_do(fresh: Store, tmp_path: Path) -> None:
+    migrate(fresh, directory=tmp_path)
     fresh.command("TRUNCATE TABLE schema_migrations")
     fresh.command("CREATE TABLE schema_migrations_lock (at DateTime) ENGINE = Memory")
     waits = 0
@@ -190,7 +190,7 @@ def test_who_finds_another_migrating_waits_and_then_has_nothing_to_do(fresh: Sto
             if sql.startswith("CREATE TABLE schema_migrations_lock"):
                 waits += 1
                 if waits == 3:
-                    migrate(fresh, exclusive=True)
+                    migrate(fresh, directory=tmp_path)
                     fresh.command("DROP TABLE schema_migrations_lock")
             fresh.command(sql, parameters)
 

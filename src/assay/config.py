@@ -50,6 +50,16 @@ class Quality(BaseModel, extra="forbid"):
     batch_size: PositiveInt = 500
 
 
+class Price(BaseModel, extra="forbid"):
+    """US dollars per million tokens of one model, and per request. Cached tokens cost what input costs if not said."""
+
+    input: NonNegativeFloat
+    output: NonNegativeFloat = 0.0
+    cache_read: NonNegativeFloat | None = None
+    cache_write: NonNegativeFloat | None = None
+    request: NonNegativeFloat = 0.0
+
+
 class Config(BaseSettings):
     """Everything that can be set. Defaults suit one person on one machine."""
 
@@ -67,6 +77,8 @@ class Config(BaseSettings):
     api_keys: Annotated[list[SecretStr], NoDecode] = []
     ingest: Ingest = Ingest()
     quality: Quality = Quality()
+    prices: dict[str, Price] = {}
+    """Prices of your own by model name, or by a pattern such as "llama-*"; they go before the public ones."""
 
     @field_validator("api_keys", mode="before")
     @classmethod

@@ -62,7 +62,8 @@ class Spool:
         """Keep a batch; the oldest are dropped where there is no room for it."""
         if self.directory:
             try:
-                return self._write(self.directory, body, spans)
+                self._write(self.directory, body, spans)
+                return
             except OSError as error:
                 self._warn_once("write", f"cannot keep spans in {self.directory} ({error}); a few wait in memory")
         with self._lock:
@@ -125,7 +126,7 @@ class Spool:
         written = file.with_suffix(".part")
         try:
             descriptor = os.open(written, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            with open(descriptor, "wb") as opened:
+            with os.fdopen(descriptor, "wb") as opened:
                 opened.write(body)
             written.rename(file)
         except OSError:
@@ -157,7 +158,7 @@ class Spool:
 
     def _drop(self, spans: int) -> None:
         self.dropped_spans += spans
-        self._warn_once("drop", f"more than {self._limit_bytes:,} bytes of spans wait; the oldest are dropped")
+        self._warn_once("drop", "there is no room for more spans to wait; the oldest are dropped (ASSAY_SPOOL_MB)")
 
     def _warn_once(self, topic: str, text: str) -> None:
         if topic not in self._warned:

@@ -1,17 +1,22 @@
 """Price a call from its provider, model, tokens and date.
 
-Prices come from genai-prices, as they were on the call's own date. An unknown price is None, never zero.
+Prices come from the user's own table where that names the model, else from genai-prices, as they were on the
+call's own date. An unknown price is None, never zero.
 Flat prices are turned into one rate a token kind, looked up once a model; tiered ones are asked anew.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from genai_prices import Usage, data_snapshot
 from genai_prices.types import ModelPrice, TieredPrices
+
+from assay.config import Price
 
 MILLION = 1_000_000
 
@@ -54,18 +59,20 @@ class _Rates:
     cache_read: float
     cache_write: float
     output: float
+    request: float = 0.0
 
     def cost(self, tokens: Tokens) -> Cost:
         uncached = tokens.input - tokens.cache_read - tokens.cache_write
         cached = tokens.cache_read * self.cache_read + tokens.cache_write * self.cache_write
         input, output = uncached * self.input + cached, tokens.output * self.output
-        return Cost(input, output, input + output)
+        return Cost(input, output, input + output + self.request)
 
 
 class Prices:
-    """A price list. Keeps what it has looked up; safe to use from several threads."""
+    """A price list, `own` before the public one. Keeps what it has looked up; safe to use from several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, own: Mapping[str, Price] | None = None) -> None:
+        self._own = {pattern.lower(): _own_rates(price) for pattern, price in (own or {}).items()}
         self._snapshot = data_snapshot.get_snapshot()
         self._rates: dict[int, _Rates | None] = {}  # by id(): the snapshot keeps every price alive
 
@@ -75,13 +82,22 @@ class Prices:
         `provider` is an OpenTelemetry provider name, or "" to go by the model's name alone; `at` is Unix
         seconds. More cached tokens than tokens have no price either.
         """
+        if tokens.cache_read + tokens.cache_write > tokens.input:
+            return None
+        if self._own and (own := self._own_price(model.lower())):
+            return own.cost(tokens)
         price = self._price(provider, model, at)
-        if price is None or tokens.cache_read + tokens.cache_write > tokens.input:
+        if price is None:
             return None
         if id(price) not in self._rates:
             self._rates[id(price)] = _flat_rates(price)
         rates = self._rates[id(price)]
         return rates.cost(tokens) if rates else _exact_cost(price, tokens)
+
+    def _own_price(self, model: str) -> _Rates | None:
+        """The table's price of a model: under its very name, else under the first pattern that fits."""
+        fitting = (rates for pattern, rates in self._own.items() if fnmatchcase(model, pattern))
+        return self._own.get(model) or next(fitting, None)
 
     def _price(self, provider: str, model: str, at: float) -> ModelPrice | None:
         if not model:
@@ -91,6 +107,12 @@ class Prices:
         except LookupError:
             return None
         return found.get_prices(datetime.fromtimestamp(at, UTC))
+
+
+def _own_rates(price: Price) -> _Rates:
+    read, write = (price.input if rate is None else rate for rate in (price.cache_read, price.cache_write))
+    million = (price.input / MILLION, read / MILLION, write / MILLION, price.output / MILLION)
+    return _Rates(*million, request=price.request)
 
 
 def _flat_rates(price: ModelPrice) -> _Rates | None:

@@ -46,7 +46,7 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
         store = _opened(stack, config, url)
         writer = Writer(store, Journal(journal_directory(config.store)))
         stack.callback(writer.close)
-        prices = Prices()
+        prices = Prices(config.prices)
         receiver = Receiver(writer, prices, config.ingest)
         writer.replay(receiver.take)
         settler = Settler(store, writer.rewrite, lambda span: figures(span, prices), lambda: writer.committed_at)

@@ -142,7 +142,7 @@ def open_store(url: str, *, answers_at: str = "") -> Store:
             lock.release()
         raise StoreError(f"cannot open {without_password(url)}: {_first_line(error)}") from error
     try:
-        migrate(store, exclusive=lock is not None)
+        migrate(store, directory=directory)
     except BaseException:
         store.close()
         raise

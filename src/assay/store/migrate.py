@@ -1,20 +1,25 @@
 """Bring a store's tables up to date: numbered .sql files, each applied once and recorded.
 
-An embedded store is already locked by its process; on a server the lock is a table whose creation only
-one process can win. Every statement can be run again, so a migration cut short is simply repeated.
+An embedded store is already locked by its process, and is backed up first; on a server the lock is a table whose
+creation only one process can win. Every statement can be run again, so a migration cut short is simply repeated.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from assay.errors import StoreError
+from assay.store.backup import back_up
 
 _LOCK_WAIT_SECONDS = 60
+
+log = logging.getLogger(__name__)
 
 
 class Migration(NamedTuple):
@@ -39,10 +44,12 @@ def migrations() -> list[Migration]:
     return [_parse(name, (schema / name).read_text()) for name in names]
 
 
-def migrate(store: Connection, known: list[Migration] | None = None, *, exclusive: bool = False) -> list[Migration]:
+def migrate(
+    store: Connection, known: list[Migration] | None = None, directory: Path | None = None
+) -> list[Migration]:
     """Apply what is missing; answers what was applied. Raises StoreError for a store of a newer Assay.
 
-    `exclusive` says that no other process can have this store open, as with an embedded one.
+    `directory` is that of an embedded store, which no other process can have open; None for a server.
     """
     known = migrations() if known is None else known
     store.command(
@@ -51,9 +58,11 @@ def migrate(store: Connection, known: list[Migration] | None = None, *, exclusiv
     )
     if not _missing(store, known):
         return []
-    with nullcontext() if exclusive else _migration_lock(store):
+    with nullcontext() if directory else _migration_lock(store):
         missing = _missing(store, known)
+        _secure(store, known[: len(known) - len(missing)], directory)
         for migration in missing:
+            log.info("bringing the store up to date: %s", migration.name)
             for statement in migration.statements:
                 store.command(statement)
             store.command(
@@ -61,6 +70,27 @@ def migrate(store: Connection, known: list[Migration] | None = None, *, exclusiv
                 {"number": migration.number, "name": migration.name},
             )
         return missing
+
+
+def _secure(store: Connection, applied: list[Migration], directory: Path | None) -> None:
+    """Keep a store that is in use as it was; a new one holds nothing yet."""
+    if not applied:
+        return
+    version = applied[-1].number
+    if directory is None:
+        log.warning("the store's tables are at version %d: back them up with your server's own means", version)
+        return
+    store.command("SYSTEM STOP MERGES")
+    try:
+        kept = back_up(directory, version)
+    except OSError as error:
+        raise StoreError(
+            f"cannot back up {directory} before bringing it up to date: {error}. Nothing was changed; make room and "
+            "start again"
+        ) from error
+    finally:
+        store.command("SYSTEM START MERGES")
+    log.warning("the store as it was (version %d) is kept at %s; delete it when you no longer need it", version, kept)
 
 
 def _missing(store: Connection, known: list[Migration]) -> list[Migration]:

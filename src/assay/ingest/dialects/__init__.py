@@ -9,6 +9,7 @@ into DIALECTS, add its recorded payloads to the tests.
 from __future__ import annotations
 
 from collections.abc import Set
+from functools import lru_cache
 from typing import Any, Protocol
 
 from assay.ingest.dialects import (
@@ -89,8 +90,20 @@ def _told(span: RawSpan) -> tuple[dict[str, Any], Set[str]]:
 
 
 def _spoken_in(span: RawSpan) -> Dialect | None:
-    scope, attributes = span.scope_name, span.attributes
-    for dialect in DIALECTS:
-        if (dialect.SCOPES and scope.startswith(dialect.SCOPES)) or any(key in attributes for key in dialect.KEYS):
+    by_scope = _by_scope(span.scope_name)
+    if _ALL_KEYS.isdisjoint(span.attributes):
+        return DIALECTS[by_scope] if by_scope is not None else None
+    last = len(DIALECTS) if by_scope is None else by_scope
+    for dialect in DIALECTS[:last]:
+        if any(key in span.attributes for key in dialect.KEYS):
             return dialect
-    return None
+    return DIALECTS[by_scope] if by_scope is not None else None
+
+
+_ALL_KEYS = frozenset(key for dialect in DIALECTS for key in dialect.KEYS)
+
+
+@lru_cache(maxsize=1024)
+def _by_scope(scope: str) -> int | None:
+    """The place of the dialect that writes under this instrumentation scope."""
+    return next((n for n, dialect in enumerate(DIALECTS) if dialect.SCOPES and scope.startswith(dialect.SCOPES)), None)

@@ -119,7 +119,10 @@ def told(attributes: Attributes, table: Table) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for column, names in table.items():
         for name in names:
-            if name in attributes and (value := READERS.get(column, text)(attributes, name)) not in (None, ""):
+            if name not in attributes:
+                continue
+            value = READERS.get(column, text)(attributes, name)
+            if value is not None and value != "":
                 columns[column] = value
                 break
     return columns
