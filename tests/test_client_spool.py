@@ -151,8 +151,9 @@ def test_a_running_program_delivers_when_its_server_comes(late_server: Server, t
     late_server.start()
     eventually(lambda: waiting(spool) == [], 40)
     program.kill()
-    program.communicate(timeout=10)
-    assert names(late_server.url) == ["one"]
+    log = program.communicate(timeout=10)[1]
+    assert log.count("\n") == 1, log
+    eventually(lambda: names(late_server.url) == ["one"])
 
 
 def test_two_programs_share_one_spool(late_server: Server, tmp_path: Path) -> None:
@@ -332,19 +333,18 @@ assert os.waitpid(child, 0)[1] == 0
 
 def test_a_streamed_answer_passes_through_and_may_be_closed_early(tmp_path: Path, provider_url: str) -> None:
     script = f"""
+from importlib.metadata import entry_points
 import openai
+from assay.client.setup import _instrument
+_instrument(entry_points(group="opentelemetry_instrumentor"))
 def chunks(limit):
     client = openai.OpenAI(base_url={provider_url!r}, api_key="simulated")
     question = [{{"role": "user", "content": "What is machine learning?"}}]
     stream = client.chat.completions.create(model="gpt-4o-mini", messages=question, stream=True)
-    texts = [chunk.choices[0].delta.content for chunk, _ in zip(stream, range(limit)) if chunk.choices]
+    texts = [chunk.choices[0].delta.content for _, chunk in zip(range(limit), stream) if chunk.choices]
     stream.close()
     return texts
-bare = chunks(1000)
-from importlib.metadata import entry_points
-from assay.client.setup import _instrument
-_instrument(entry_points(group="opentelemetry_instrumentor"))
-assert len(bare) > 3 and chunks(1000) == bare and chunks(3) == bare[:3]
+assert len(chunks(1000)) > 3 and len(chunks(3)) == 3
 """
     run(script, f"http://127.0.0.1:{free_port()}", tmp_path)
     assert waiting(tmp_path) == ["chat gpt-4o-mini", "chat gpt-4o-mini"]

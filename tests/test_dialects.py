@@ -1,0 +1,339 @@
+"""What each dialect's attributes mean: precedence, units, shapes of messages. Whole payloads are in test_truth.py."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any, get_args
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assay.errors import MalformedTelemetry
+from assay.ingest import dialects
+from assay.ingest.dialects import genai
+from assay.ingest.dialects.fields import indexed, structured
+from assay.ingest.dialects.messages import conversation, messages, messages_from_texts
+from assay.ingest.dialects.models import finish_reason_named, provider_named, provider_of_model, split_model
+from assay.ingest.dialects.usage import usage, usage_of
+from assay.ingest.normalise import normalise
+from assay.ingest.otlp import Event, RawSpan
+from assay.ingest.pricing import Prices
+from assay.records import Kind, Span
+
+PRICES = Prices()
+NOW = time.time_ns()
+
+
+def told(scope: str = "", *, name: str = "x", failed: bool = False, events: Any = (), **attributes: Any) -> Span:
+    """The span as stored, of one with these attributes."""
+    return normalise(
+        RawSpan(
+            "a" * 32, "b" * 16, "", name, NOW - 10**9, NOW, failed, "", attributes["of"], list(events), {}, scope, ""
+        ),
+        PRICES,
+    )
+
+
+CHAT = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o"}
+
+
+@pytest.mark.parametrize(
+    ("scope", "attributes"),
+    [
+        ("", {"gen_ai.usage.input_tokens": 1234, "gen_ai.usage.cache_read.input_tokens": 1024}),
+        ("", {"gen_ai.usage.prompt_tokens": 1234, "gen_ai.usage.cache_read_input_tokens": 1024}),
+        (
+            "openlit.instrumentation.anthropic",
+            {
+                "gen_ai.usage.input_tokens": 82,
+                "gen_ai.usage.cache_read.input_tokens": 1024,
+                "gen_ai.usage.cache_creation.input_tokens": 128,
+            },
+        ),
+        ("", {"gen_ai.usage.input_tokens": 210, "gen_ai.usage.cache_read.input_tokens": 1024}),
+        ("", {"gen_ai.usage.input_tokens": 1234, "gen_ai.usage.prompt_tokens": 1234}),
+    ],
+    ids=["current", "old", "without cached", "more cached than tokens", "two names"],
+)
+def test_input_tokens_include_what_was_cached_and_no_name_is_added_to_another(
+    scope: str, attributes: dict[str, Any]
+) -> None:
+    assert told(scope, of=CHAT | attributes).input_tokens == 1234
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (
+            {
+                "input_tokens": 82,
+                "cache_read_input_tokens": 1024,
+                "cache_creation_input_tokens": 128,
+                "output_tokens": 9,
+            },
+            usage(1234, 9, 1024, 128),
+        ),
+        (
+            {"prompt_tokens": 10, "completion_tokens": 5, "completion_tokens_details": {"reasoning_tokens": 3}},
+            usage(10, 5, None, None, 3),
+        ),
+        ({"input_tokens": 10, "output_tokens": 5, "input_tokens_details": {"cached_tokens": 4}}, usage(10, 5, 4)),
+        (
+            {"prompt_token_count": 10, "candidates_token_count": 5, "thoughts_token_count": 7},
+            usage(10, 12, None, None, 7),
+        ),
+        ({"inputTokens": 10, "outputTokens": 5, "cacheReadInputTokens": 90}, usage(100, 5, 90)),
+        ("{'prompt_tokens': 1, 'completion_tokens': 2, 'x': None}", usage(1, 2)),
+        ("nonsense", {}),
+    ],
+    ids=["anthropic", "openai", "responses", "gemini", "bedrock", "python notation", "text"],
+)
+def test_a_providers_own_usage_object_is_read_in_its_own_sense(raw: Any, expected: dict[str, Any]) -> None:
+    assert usage_of(raw) == expected
+
+
+def test_zero_is_reported_and_absent_is_not() -> None:
+    span = told(of=CHAT | {"gen_ai.usage.input_tokens": 0})
+    assert (span.input_tokens, span.output_tokens) == (0, None)
+
+
+QUESTION, ANSWER = "What is OTLP?", "A protocol."
+ASKED = [{"role": "user", "parts": [{"type": "text", "content": QUESTION}]}]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        QUESTION,
+        [{"role": "user", "content": QUESTION}],
+        json.dumps([{"role": "user", "content": QUESTION}]),
+        json.dumps(json.dumps([{"role": "user", "content": QUESTION}])),
+        str([{"role": "user", "content": QUESTION, "name": None}]),
+        {"model": "m", "messages": [{"role": "user", "content": [{"type": "text", "text": QUESTION}]}]},
+        {"model": "m", "input": QUESTION},
+        {"contents": [{"role": "user", "parts": [{"text": QUESTION}]}]},
+        [{"role": "user", "content": [{"text": QUESTION}]}],
+        [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": QUESTION}]}],
+        [[{"lc": 1, "id": ["langchain", "HumanMessage"], "kwargs": {"content": QUESTION, "type": "human"}}]],
+        [{"role": "user", "parts": [{"type": "text", "content": [{"type": "text", "text": QUESTION}]}]}],
+        [{"type": "human", "content": QUESTION}],
+    ],
+    ids=[
+        *("text", "openai", "json", "json in json", "python notation", "whole request", "responses", "gemini"),
+        *("bedrock", "responses items", "langchain", "nested content", "langchain roles"),
+    ],
+)
+def test_every_senders_messages_become_one_form(value: Any) -> None:
+    assert messages(value) == ASKED
+    assert conversation(value, None).prompt == QUESTION
+
+
+CALL = {"type": "tool_call", "id": "c1", "name": "weather", "arguments": {"city": "Oslo"}}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {
+            "tool_calls": [
+                {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
+            ]
+        },
+        {"content": [{"type": "tool_use", "id": "c1", "name": "weather", "input": {"city": "Oslo"}}]},
+        {"content": [{"toolUse": {"toolUseId": "c1", "name": "weather", "input": {"city": "Oslo"}}}]},
+        {"content": [{"type": "tool-call", "toolCallId": "c1", "toolName": "weather", "input": {"city": "Oslo"}}]},
+        {"parts": [{"type": "tool_call", "id": "c1", "name": "weather", "arguments": '{"city":"Oslo"}'}]},
+    ],
+    ids=["openai", "anthropic", "bedrock", "vercel", "genai"],
+)
+def test_every_senders_tool_calls_become_one_form(message: dict[str, Any]) -> None:
+    texts = conversation(ASKED, [{"role": "assistant", **message}])
+    assert json.loads(texts.tool_calls) == [CALL]
+
+
+@given(st.text(min_size=1), st.text())
+def test_messages_that_texts_tell_in_full_are_left_out_and_can_be_made_again(prompt: str, system: str) -> None:
+    listed = messages_from_texts(system, prompt)
+    texts = conversation(listed, [{"role": "assistant", "parts": [{"type": "text", "content": prompt}]}])
+    if texts.prompt == prompt:
+        assert (texts.messages_in, texts.messages_out) == ("", "")
+        assert messages_from_texts(texts.system, texts.prompt) == listed
+
+
+def test_a_longer_conversation_is_kept_whole() -> None:
+    listed = [*ASKED, {"role": "assistant", "parts": [{"type": "text", "content": ANSWER}]}, *ASKED]
+    assert json.loads(conversation(listed, None).messages_in) == listed
+
+
+def test_a_text_that_looks_like_a_list_stays_a_text() -> None:
+    assert conversation([{"role": "user", "content": '["a", "b"]'}], None).prompt == '["a", "b"]'
+
+
+def test_the_bytes_of_a_picture_are_not_kept() -> None:
+    url = "data:image/png;base64," + "A" * 100_000
+    asked = [
+        {"role": "user", "content": [{"type": "text", "text": "?"}, {"type": "image_url", "image_url": {"url": url}}]}
+    ]
+    assert len(conversation(asked, None).messages_in) < 500
+
+
+def test_indices_are_numbers() -> None:
+    flat = {f"gen_ai.prompt.{n}.content": str(n) for n in (10, 9, 0)}
+    assert [item["content"] for item in indexed(flat, "gen_ai.prompt")] == ["0", "9", "10"]
+
+
+@pytest.mark.parametrize("text", ['[{"role": "user", "content": "cut', "{'a': ", "[1, 2", '"'])
+def test_json_that_was_cut_stays_the_text_it_is(text: str) -> None:
+    assert structured(text) == text
+
+
+@pytest.mark.parametrize(
+    ("scope", "attributes", "milliseconds"),
+    [
+        ("", {"gen_ai.response.time_to_first_chunk": 0.25}, 250),
+        ("strands.telemetry.tracer", {"gen_ai.server.time_to_first_token": 250}, 250),
+        ("ai", {"ai.operationId": "ai.streamText.doStream", "ai.response.msToFirstChunk": 250.0}, 250),
+        ("", {"gen_ai.response.time_to_first_chunk": 2.5}, None),
+        ("", {"gen_ai.response.time_to_first_chunk": -1}, None),
+        ("openlit.instrumentation.openai", {"gen_ai.server.time_to_first_token": 0.003}, None),
+    ],
+    ids=["seconds", "whole milliseconds", "milliseconds", "longer than the call", "negative", "not trusted"],
+)
+def test_the_wait_for_the_first_token_is_in_milliseconds_or_unknown(
+    scope: str, attributes: dict[str, Any], milliseconds: float | None
+) -> None:
+    assert told(scope, of=CHAT | attributes).time_to_first_token_ms == milliseconds
+
+
+def test_what_was_scrubbed_is_unknown() -> None:
+    assert told(of=CHAT | {"session.id": "[Scrubbed due to 'session']"}).session_id == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [("OpenAI", "openai"), ("openai.chat", "openai"), ("az.ai.openai", "azure.ai.openai"), ("strands-agents", "")],
+)
+def test_a_provider_has_one_name(said: str, meant: str) -> None:
+    assert provider_named(said) == meant
+
+
+@pytest.mark.parametrize(
+    ("model", "provider"),
+    [
+        ("claude-sonnet-4-5", "anthropic"),
+        ("o3-mini", "openai"),
+        ("openai/gpt-4o", "openai"),
+        ("llama-3", ""),
+        ("olmo", ""),
+    ],
+)
+def test_a_provider_that_nobody_named_goes_by_the_models_name(model: str, provider: str) -> None:
+    assert provider_of_model(model) == provider
+
+
+def test_a_providers_name_before_a_model_is_taken_off() -> None:
+    assert split_model("openai/gpt-4o") == ("openai", "gpt-4o")
+    assert split_model("meta-llama/Llama-3") == ("", "meta-llama/Llama-3")
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("tool-calls", "tool_calls"),
+        ("end_turn", "stop"),
+        ("MAX_TOKENS", "length"),
+        ("SAFETY", "content_filter"),
+        ("odd", "odd"),
+    ],
+)
+def test_a_finish_reason_has_one_name(said: str, meant: str) -> None:
+    assert finish_reason_named(said) == meant
+
+
+@pytest.mark.parametrize(
+    ("attributes", "kind"),
+    [
+        (
+            {"gen_ai.operation.name": "invoke_agent", "gen_ai.usage.input_tokens": 9, "gen_ai.request.model": "m"},
+            "agent",
+        ),
+        ({"gen_ai.request.model": "m", "gen_ai.usage.prompt_tokens": 9}, "llm"),
+        ({"gen_ai.usage.input_tokens": 9}, "span"),
+        ({"openinference.span.kind": "CHAIN", "llm.token_count.prompt": 9}, "chain"),
+        ({"ai.operationId": "ai.generateText", "ai.usage.inputTokens": 9}, "chain"),
+        ({"ai.operationId": "ai.generateText.doGenerate"}, "llm"),
+        ({"langfuse.observation.type": "generation"}, "llm"),
+        ({"mlflow.spanType": '"CHAT_MODEL"'}, "llm"),
+    ],
+    ids=["agent", "old writer", "usage alone", "chain", "outer", "inner", "generation", "json text"],
+)
+def test_only_a_request_to_a_model_is_a_call(attributes: dict[str, Any], kind: Kind) -> None:
+    span = told(of=attributes)
+    assert (span.kind, span.counted) == (kind, kind == "llm")
+
+
+def test_a_cost_that_the_sender_reports_is_kept_beside_ours() -> None:
+    span = told(of={"openinference.span.kind": "LLM", "llm.model_name": "gpt-4o", "llm.cost.total": 0.5})
+    assert span.attributes["assay.reported_cost_usd"] == "0.5"
+    assert "assay.reported_cost_usd" not in told(of=CHAT | {"gen_ai.usage.cost": 0}, scope="openlit").attributes
+
+
+def test_messages_in_span_events_are_read_like_those_in_attributes() -> None:
+    events = [
+        Event("gen_ai.user.message", NOW, {"content": json.dumps([{"text": QUESTION}])}),
+        Event("gen_ai.choice", NOW, {"message": json.dumps([{"text": ANSWER}]), "finish_reason": "end_turn"}),
+    ]
+    span = told(of=CHAT, events=events)
+    assert (span.prompt, span.response, span.finish_reason) == (QUESTION, ANSWER, "stop")
+
+
+KNOWN = sorted(
+    {name for dialect in (*dialects.DIALECTS, genai) for name in (*dialect.READ, *dialect.KEYS)}
+    | {"request_data", "response_data", "events", "metadata", "mlflow.spanInputs", "mlflow.spanOutputs", "input.value"}
+    | {"output.value", "ai.prompt.messages", "ai.response.toolCalls", "pydantic_ai.all_messages", "duration"}
+    | {"langfuse.observation.input", "langfuse.observation.output", "langfuse.observation.cost_details"}
+    | {"llm.input_messages.0.message", "llm.input_messages.0.message.role", "llm.tools.0.tool", "gen_ai.prompt.0.role"}
+    | {"gcp.vertex.agent.llm_request", "gcp.vertex.agent.llm_response", "metadata.usage_object", "gen_ai.usage.raw"}
+)
+SCOPES = ["", "ai", *(scope for dialect in dialects.DIALECTS for scope in dialect.SCOPES)]
+plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.binary(max_size=4)
+words = st.sampled_from(
+    [
+        "role",
+        "content",
+        "parts",
+        "type",
+        "text",
+        "messages",
+        "message",
+        "tool_calls",
+        "function",
+        "usage",
+        "choices",
+        "kwargs",
+        "id",
+    ]
+)
+values = st.recursive(
+    plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=4), max_leaves=8
+)
+attributes = st.dictionaries(
+    st.sampled_from(KNOWN), values | values.map(lambda value: json.dumps(value, default=str)), max_size=8
+)
+
+
+@given(
+    st.sampled_from(SCOPES),
+    attributes,
+    st.lists(st.tuples(st.sampled_from(["gen_ai.choice", "gen_ai.user.message", "exception"]), attributes), max_size=2),
+)
+def test_no_value_of_any_type_is_too_much(scope: str, given: dict[str, Any], heard: list[tuple[str, Any]]) -> None:
+    try:
+        span = told(scope, of=given, events=[Event(name, NOW, told) for name, told in heard])
+    except MalformedTelemetry:
+        return
+    assert msgspec.convert(msgspec.structs.asdict(span), Span) == span or "nan" in repr(span)
+    assert span.kind in get_args(Kind)
