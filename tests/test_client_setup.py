@@ -31,7 +31,7 @@ def program(script: str, **environment: str) -> subprocess.CompletedProcess[str]
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("ASSAY_", "OTEL_"))}
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env={**clean, **environment},
+        env={**clean, "ASSAY_SPOOL_MB": "0", **environment},
         capture_output=True,
         text=True,
         timeout=40,

@@ -84,7 +84,7 @@ EVENTS = st.lists(
 )
 
 
-def span(scope: str = "", events: list[Event] | None = None, **attributes: Any) -> RawSpan:
+def span(scope: str, attributes: dict[str, Any], events: list[Event]) -> RawSpan:
     return RawSpan(
         trace_id="a" * 32,
         span_id="b" * 16,
@@ -95,7 +95,7 @@ def span(scope: str = "", events: list[Event] | None = None, **attributes: Any) 
         failed=False,
         status_message="",
         attributes=attributes,
-        events=events or [],
+        events=events,
         resource={},
         scope_name=scope,
         scope_version="",
@@ -105,5 +105,5 @@ def span(scope: str = "", events: list[Event] | None = None, **attributes: Any) 
 @settings(max_examples=400, deadline=None)
 @given(scope=st.sampled_from(SCOPES), attributes=ATTRIBUTES, events=EVENTS)
 def test_whatever_is_sent_becomes_a_valid_span(scope: str, attributes: dict[str, Any], events: list[Event]) -> None:
-    stored = normalise(span(scope, events, **attributes), PRICES)
+    stored = normalise(span(scope, attributes, events), PRICES)
     assert msgspec.convert(msgspec.structs.asdict(stored), Span) == stored

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Set
@@ -17,6 +18,8 @@ from assay.ingest.otlp import RawSpan
 from assay.ingest.pricing import Prices
 from assay.records import CALL_KINDS, Span
 
+log = logging.getLogger(__name__)
+
 REPORTED_COST = "assay.reported_cost_usd"
 """The attribute that keeps what the sender says the call cost."""
 
@@ -31,7 +34,7 @@ EARLIEST_NS = 946_684_800 * 10**9
 def normalise(raw: RawSpan, prices: Prices, max_future_seconds: float = 86_400.0) -> Span:
     """The span to store. Raises MalformedTelemetry where its times are absurd."""
     _require_sane_times(raw, max_future_seconds)
-    columns, consumed = dialects.read(raw)
+    columns, consumed = _read(raw)
     attributes = _remaining(raw.attributes, consumed)
     columns.setdefault("started_at", raw.start_ns // 1000)
     latency_ms = columns.setdefault("latency_ms", max(raw.end_ns - raw.start_ns, 0) / 1e6)
@@ -56,6 +59,17 @@ def normalise(raw: RawSpan, prices: Prices, max_future_seconds: float = 86_400.0
         ),
         prices,
     )
+
+
+def _read(raw: RawSpan) -> tuple[dict[str, Any], Set[str]]:
+    try:
+        return dialects.read(raw)
+    except Exception as error:
+        # A span that nobody has seen the like of is stored with all its attributes rather than lost.
+        log.exception(
+            "cannot tell what span %s of %r means: it is stored as it is", raw.span_id, raw.scope_name, exc_info=error
+        )
+        return {"kind": "span"}, frozenset()
 
 
 def _require_sane_times(raw: RawSpan, max_future_seconds: float) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import zlib
-
-import pyarrow as pa
+from collections.abc import Callable
+from typing import Any
 
 from assay.errors import MalformedTelemetry
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 SUPPORTED = "gzip, deflate, zstd or none"
 
@@ -22,45 +28,33 @@ def decompress(body: bytes, encoding: str, limit: int) -> bytes:
         case "" | "identity":
             return body
         case "gzip" | "x-gzip":
-            return _inflated(body, _GZIP_BITS, encoding, limit)
+            return _inflated(body, lambda: zlib.decompressobj(_GZIP_BITS), encoding, limit)
         case "deflate":
-            return _inflated(body, _ZLIB_BITS if has_zlib_header(body) else _RAW_BITS, encoding, limit)
+            window_bits = _ZLIB_BITS if has_zlib_header(body) else _RAW_BITS
+            return _inflated(body, lambda: zlib.decompressobj(window_bits), encoding, limit)
         case "zstd":
-            return _zstd(body, limit)
+            return _inflated(body, zstd.ZstdDecompressor, encoding, limit)
         case _:
             raise MalformedTelemetry(f"Content-Encoding {encoding!r} is not supported: send {SUPPORTED}", 415)
 
 
-def _inflated(body: bytes, window_bits: int, encoding: str, limit: int) -> bytes:
+def _inflated(body: bytes, decompressor: Callable[[], Any], encoding: str, limit: int) -> bytes:
     inflated, size, rest = list[bytes](), 0, body
     while rest:
-        inflater = zlib.decompressobj(window_bits)
+        member = decompressor()
         try:
-            inflated.append(inflater.decompress(rest, limit + 1 - size))
-        except zlib.error as error:
+            inflated.append(member.decompress(rest, limit + 1 - size))
+        except (zlib.error, zstd.ZstdError) as error:
             raise MalformedTelemetry(f"the body is not valid {encoding}: {error}") from None
         size += len(inflated[-1])
-        _require_within(size, limit)
-        if not inflater.eof:
+        if size > limit:
+            raise MalformedTelemetry(f"the body inflates to more than {limit} bytes: send smaller batches", 413)
+        if not member.eof:
             raise MalformedTelemetry(f"the body is not valid {encoding}: it ends too early")
-        rest = inflater.unused_data
+        rest = member.unused_data
     return b"".join(inflated)
 
 
 def has_zlib_header(body: bytes) -> bool:
     """Whether a body begins as RFC 1950 says; raw deflate does not."""
     return len(body) >= 2 and body[0] & 0x0F == 8 and int.from_bytes(body[:2]) % 31 == 0
-
-
-def _zstd(body: bytes, limit: int) -> bytes:
-    try:
-        inflated = pa.CompressedInputStream(pa.BufferReader(body), "zstd").read(limit + 1)
-    except OSError as error:
-        raise MalformedTelemetry(f"the body is not valid zstd: {error}") from None
-    _require_within(len(inflated), limit)
-    return inflated
-
-
-def _require_within(size: int, limit: int) -> None:
-    if size > limit:
-        raise MalformedTelemetry(f"the body inflates to more than {limit} bytes: send smaller batches", 413)

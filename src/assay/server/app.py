@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 from assay.config import Config
 from assay.errors import StoreError
 from assay.ingest.figures import figures
+from assay.ingest.grpc import grpc_server
 from assay.ingest.journal import Journal, journal_directory
 from assay.ingest.pricing import Prices
 from assay.ingest.receiver import Receiver
@@ -44,7 +45,8 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
     """
     with ExitStack() as stack:
         store = _opened(stack, config, url)
-        writer = Writer(store, Journal(journal_directory(config.store)))
+        journal = Journal(journal_directory(config.store))
+        writer = Writer(store, journal)
         stack.callback(writer.close)
         prices = Prices(config.prices)
         receiver = Receiver(writer, prices, config.ingest)
@@ -53,10 +55,12 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
         stack.callback(settler.stop)
         settler.start()
         follower = _follower(stack, store, settler, config)
+        if config.grpc_port is not None:
+            stack.enter_context(grpc_server(receiver, config.host, config.grpc_port, config.keys))
         housekeeper = Housekeeper(store)
         stack.callback(housekeeper.stop)
         housekeeper.start()
-        health = Health(store, writer, receiver, settler, follower)
+        health = Health(store, journal, writer, receiver, settler, follower)
         dashboard = streamlit.App(
             str(files("assay.dashboard") / "app.py"),
             secrets={"assay_url": url, "assay_key": next(iter(config.keys), "")},
@@ -85,8 +89,15 @@ class Health:
     """What GET /api/health tells."""
 
     def __init__(
-        self, store: Store, writer: Writer, receiver: Receiver, settler: Settler, follower: Follower | None
+        self,
+        store: Store,
+        journal: Journal,
+        writer: Writer,
+        receiver: Receiver,
+        settler: Settler,
+        follower: Follower | None,
     ) -> None:
+        self._journal = journal
         self._settler = settler
         self._store = store
         self._writer = writer
@@ -97,7 +108,8 @@ class Health:
     def figures(self) -> tuple[bool, dict[str, Any]]:
         """Whether the store answers and scoring works, and all counters."""
         scoring = self._follower.last_error if self._follower else ""
-        problems = list(filter(None, [self._store_problem(), self._settler.last_error, scoring]))
+        writing = self._writer.last_error and f"writing: {self._writer.last_error}"
+        problems = list(filter(None, [self._store_problem(), writing, self._settler.last_error, scoring]))
         return not problems, {
             "version": VERSION,
             "uptime_seconds": round(time.monotonic() - self._started, 1),
@@ -106,6 +118,7 @@ class Health:
                 **msgspec.structs.asdict(self._receiver.counts),
                 "pending_bytes": self._receiver.pending_bytes,
                 "pending_spans": self._writer.pending_rows,
+                "journal_bytes": self._journal.size_bytes,
                 "last_commit_at": self._writer.committed_at / 1e6 or None,
             },
             "settle": {"lag_seconds": self._settler.lag_seconds},

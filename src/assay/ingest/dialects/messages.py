@@ -158,7 +158,8 @@ def _with_finish(told: list[Message], reason: Any) -> list[Message]:
 def _message(item: Mapping[str, Any], role: str) -> Message:
     if _is_item(item):
         return _item(item)
-    told = item.get("role") or (item["type"] if item.get("type") in ROLES else role)
+    kind = item.get("type")
+    told = item.get("role") or (kind if isinstance(kind, str) and kind in ROLES else role)
     told = ROLES.get(told, told) if isinstance(told, str) else role
     content = item["parts"] if isinstance(item.get("parts"), list) else item.get("content")
     parts = _parts(content)
@@ -179,8 +180,11 @@ def _message(item: Mapping[str, Any], role: str) -> Message:
 # Items of OpenAI's Responses API, which have a type in place of a role
 
 
+_ITEMS = ("function_call", "function_call_output", "reasoning", "custom_tool_call")
+
+
 def _is_item(item: Mapping[str, Any]) -> bool:
-    return item.get("type") in ("function_call", "function_call_output", "reasoning", "custom_tool_call")
+    return item.get("type") in _ITEMS
 
 
 def _item(item: Mapping[str, Any]) -> Message:
@@ -196,7 +200,7 @@ def _item(item: Mapping[str, Any]) -> Message:
 
 
 def _is_part(item: Mapping[str, Any]) -> bool:
-    return "role" not in item and "message" not in item and (_kind(item) in _PARTS or item.get("type") in _CANONICAL)
+    return "role" not in item and "message" not in item and _kind(item) in _KINDS
 
 
 def _parts(content: Any) -> list[Part]:
@@ -320,3 +324,4 @@ _PARTS: dict[str, Any] = {
     ),
     **dict.fromkeys(("image_url", "image", "input_image", "input_audio", "inlineData", "image-url"), _media),
 }
+_KINDS = _PARTS.keys() | _CANONICAL
