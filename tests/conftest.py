@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,9 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from assay.client.monitor import Monitor, connect
 from assay.simulate.provider import running_provider
 from assay.store.connect import Store, open_store
+
+# Programs under test keep what waits for a server to themselves, not in the user's cache.
+os.environ.setdefault("ASSAY_SPOOL_DIR", tempfile.mkdtemp(prefix="assay-spool-"))
 
 # Timing never decides a test.
 hypothesis.settings.register_profile("assay", deadline=None)

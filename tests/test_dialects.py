@@ -289,6 +289,20 @@ def test_messages_in_span_events_are_read_like_those_in_attributes() -> None:
     assert (span.prompt, span.response, span.finish_reason) == (QUESTION, ANSWER, "stop")
 
 
+@pytest.mark.parametrize("seconds", [1e305, 1e12, -5.0])
+def test_an_absurd_duration_of_a_streams_tail_does_not_move_the_call(seconds: float) -> None:
+    span = told("logfire.openai", of={"request_data": "{}", "logfire.span_type": "log", "duration": seconds})
+    assert (span.started_at, span.latency_ms) == ((NOW - 10**9) // 1000, 1000.0)
+
+
+def test_a_number_too_large_for_a_count_leaves_the_rest_readable() -> None:
+    assert usage_of({"prompt_tokens": 10**400, "completion_tokens": 2}) == usage(None, 2)
+
+
+def test_an_endless_index_in_a_flat_key_is_no_index() -> None:
+    assert indexed({f"gen_ai.prompt.{'1' * 5000}.content": "x"}, "gen_ai.prompt") == []
+
+
 KNOWN = sorted(
     {name for dialect in (*dialects.DIALECTS, genai) for name in (*dialect.READ, *dialect.KEYS)}
     | {"request_data", "response_data", "events", "metadata", "mlflow.spanInputs", "mlflow.spanOutputs", "input.value"}

@@ -26,8 +26,8 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
 
     `prompt` is the last user text, `response` the assistant's text, `system` the system prompt;
     `messages_in` and `messages_out` hold the whole conversation in the message format of the
-    OpenTelemetry GenAI conventions. `input_tokens` includes cached tokens and `output_tokens`
-    includes reasoning tokens.
+    OpenTelemetry GenAI conventions (empty where the texts say all of it). `input_tokens` includes cached
+    tokens and `output_tokens` includes reasoning tokens; both are None where no usage was reported, and then the estimates stand for them.
 
     Of the spans that report one call exactly one is `counted`; the others name it in `duplicate_of`.
     `as_sent` is JSON of the fields that settling changed, with what the sender said. `call_key` is what
@@ -70,6 +70,8 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
     tokens_estimated: bool = False
+    estimated_input_tokens: int | None = None
+    estimated_output_tokens: int | None = None
     input_cost_usd: float | None = None
     output_cost_usd: float | None = None
     cost_usd: float | None = None

@@ -7,6 +7,7 @@ from typing import Any
 from assay.analytics.selection import Selection
 from assay.errors import AssayError
 from assay.store.connect import Row, Store
+from assay.store.spans import INPUT_TOKENS, OUTPUT_TOKENS
 
 GROUPS = ("model", "provider", "project", "environment", "service", "session_id", "user_id", "status")
 """What usage and trends can be grouped by."""
@@ -16,7 +17,7 @@ SCORE_GROUPS = ("project", "model", "session_id")
 
 MAX_GROUPS = 1000
 
-USAGE = """
+USAGE = f"""
     countIf(kind = 'llm') AS total_conversations,
     count() AS total_calls,
     countIf(status = 'error') AS errors,
@@ -26,8 +27,9 @@ USAGE = """
     sum(ifNull(cost_usd, 0)) AS total_cost_usd,
     countIf(cost_usd IS NULL AND status = 'ok') AS unpriced,
     avgOrNullIf(cost_usd, kind = 'llm') AS avg_cost_per_conversation,
-    sum(ifNull(input_tokens, 0)) AS input_tokens,
-    sum(ifNull(output_tokens, 0)) AS output_tokens,
+    countIf(tokens_estimated) AS estimated,
+    sum(ifNull({INPUT_TOKENS}, 0)) AS input_tokens,
+    sum(ifNull({OUTPUT_TOKENS}, 0)) AS output_tokens,
     input_tokens + output_tokens AS total_tokens,
     sum(ifNull(cache_read_tokens, 0)) AS cache_read_tokens,
     sum(ifNull(reasoning_tokens, 0)) AS reasoning_tokens,
@@ -45,7 +47,8 @@ def usage(store: Store, selection: Selection) -> Row:
 
     `total_conversations` counts calls of kind llm; `total_calls`, cost and tokens include embeddings.
     Averages are over calls where the figure is known and None where there is none. `unpriced` counts
-    calls that succeeded and have no known price: they are not in `total_cost_usd`.
+    calls that succeeded and have no known price: they are not in `total_cost_usd`. `estimated` counts calls whose
+    tokens were not reported but counted from their texts.
     """
     where, parameters = selection.of_calls()
     [row] = store.query(f"SELECT {USAGE} FROM spans FINAL WHERE {where}", parameters)

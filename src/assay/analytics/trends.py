@@ -10,6 +10,7 @@ from assay.analytics.selection import Selection
 from assay.analytics.summaries import GROUPS, SCORE_GROUPS, dimension
 from assay.errors import AssayError
 from assay.store.connect import Row, Store
+from assay.store.spans import INPUT_TOKENS, OUTPUT_TOKENS
 
 BUCKETS = (1, 5, 10, 30, 60, 300, 900, 1800, 3600, 10_800, 21_600, 86_400, 604_800)
 """Bucket lengths in seconds that are chosen from when none is asked for."""
@@ -51,7 +52,7 @@ def trends(
         SELECT {_start_of(seconds)} AS bucket, {group} AS group,
             countIf(kind = 'llm') AS conversations, count() AS calls, countIf(status = 'error') AS errors,
             sum(ifNull(spans.cost_usd, 0)) AS cost_usd, countIf(spans.cost_usd IS NULL AND status = 'ok') AS unpriced,
-            sum(ifNull(input_tokens, 0) + ifNull(output_tokens, 0)) AS total_tokens,
+            sum(ifNull({INPUT_TOKENS}, 0) + ifNull({OUTPUT_TOKENS}, 0)) AS total_tokens,
             avgOrNullIf(latency_ms, kind = 'llm') AS avg_latency_ms,
             quantileOrNullIf(0.95)(latency_ms, kind = 'llm') AS p95_latency_ms
         FROM spans FINAL WHERE {where}

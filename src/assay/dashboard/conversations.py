@@ -108,6 +108,6 @@ def _facts(call: Answer) -> list[str]:
 def _tokens(call: Answer) -> str:
     if call["total_tokens"] is None:
         return figures.UNKNOWN
-    about = "about " if call["tokens_estimated"] else ""
-    into, out = figures.count(call["input_tokens"]), figures.count(call["output_tokens"])
+    about, kind = ("about ", "estimated_") if call["tokens_estimated"] else ("", "")
+    into, out = figures.count(call[f"{kind}input_tokens"]), figures.count(call[f"{kind}output_tokens"])
     return f"{about}{figures.count(call['total_tokens'])} ({into} in, {out} out)"

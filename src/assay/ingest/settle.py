@@ -90,8 +90,6 @@ def settled_batch(spans: Sequence[Span], finish: Callable[[Span], Span]) -> list
 def as_sent(span: Span) -> Span:
     """The span as its sender told it, before any settling."""
     changes: dict[str, Any] = msgspec.json.decode(span.as_sent) if span.as_sent else {}
-    if span.tokens_estimated:
-        changes = {"input_tokens": None, "output_tokens": None, "tokens_estimated": False} | changes
     if changes or span.duplicate_of or span.counted != (span.kind in CALL_KINDS):
         return _replaced(span, **changes, counted=span.kind in CALL_KINDS, duplicate_of="", as_sent="")
     return span
@@ -356,8 +354,6 @@ def _filled(span: Span, values: Mapping[str, Any]) -> Span:
 def _remembering(own: Span, result: Span) -> Span:
     """The result, with what its sender said in the fields that settling changed."""
     changed = {name: getattr(own, name) for name in CHANGEABLE if getattr(own, name) != getattr(result, name)}
-    if result.tokens_estimated:
-        changed = {name: value for name, value in changed.items() if name not in ("input_tokens", "output_tokens")}
     return _replaced(result, as_sent=msgspec.json.encode(changed).decode()) if changed else result
 
 

@@ -44,9 +44,7 @@ def migrations() -> list[Migration]:
     return [_parse(name, (schema / name).read_text()) for name in names]
 
 
-def migrate(
-    store: Connection, known: list[Migration] | None = None, directory: Path | None = None
-) -> list[Migration]:
+def migrate(store: Connection, known: list[Migration] | None = None, directory: Path | None = None) -> list[Migration]:
     """Apply what is missing; answers what was applied. Raises StoreError for a store of a newer Assay.
 
     `directory` is that of an embedded store, which no other process can have open; None for a server.

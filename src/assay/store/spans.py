@@ -7,9 +7,13 @@ from typing import Any
 
 from assay.store.connect import Row, Store
 
-TOTAL_TOKENS = (
-    "if(input_tokens IS NULL AND output_tokens IS NULL, NULL, ifNull(input_tokens, 0) + ifNull(output_tokens, 0))"
-)
+INPUT_TOKENS = "ifNull(spans.input_tokens, spans.estimated_input_tokens)"
+OUTPUT_TOKENS = "ifNull(spans.output_tokens, spans.estimated_output_tokens)"
+"""Tokens as reported, else as estimated from the texts; NULL where neither is known."""
+
+TOTAL_TOKENS = f"""
+    if({INPUT_TOKENS} IS NULL AND {OUTPUT_TOKENS} IS NULL, NULL,
+        ifNull({INPUT_TOKENS}, 0) + ifNull({OUTPUT_TOKENS}, 0))"""
 """All tokens of a call, NULL where none are known."""
 
 MESSAGES = """
@@ -27,7 +31,7 @@ CALL_COLUMNS = f"""
     span_id, trace_id, parent_span_id, started_at, project, environment, service, session_id, user_id, kind, name,
     operation, provider, model, request_model, response_id,
     system, prompt, response, {MESSAGES}, tool_definitions, tool_calls, documents,
-    input_tokens, output_tokens,
+    input_tokens, output_tokens, estimated_input_tokens, estimated_output_tokens,
     {TOTAL_TOKENS} AS total_tokens,
     cache_read_tokens, cache_write_tokens, reasoning_tokens, tokens_estimated, input_cost_usd, output_cost_usd,
     cost_usd, latency_ms, time_to_first_token_ms, stream, temperature, top_p, max_tokens, status, error_type,

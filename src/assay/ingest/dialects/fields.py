@@ -21,6 +21,9 @@ LONGEST_REPR = 200_000
 """Characters of Python notation that are parsed: its parser is slow and hungry."""
 
 
+LONGEST_INDEX = 9
+"""Digits of a number in a flat key; longer ones are names."""
+
 SCRUBBED = "[Scrubbed due to"
 """How Logfire marks a value that it took away."""
 
@@ -58,7 +61,7 @@ def number(attributes: Attributes, *names: str) -> float | None:
         return None
     try:
         parsed = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return parsed if math.isfinite(parsed) else None
 
@@ -180,7 +183,7 @@ def indexed(attributes: Attributes, prefix: str) -> list[dict[str, Any]]:
 def _lists(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
-    if node and all(key.isdecimal() for key in node):
+    if node and all(key.isdecimal() and len(key) <= LONGEST_INDEX for key in node):
         return [_lists(node[key]) for key in sorted(node, key=int)]
     return {key: _lists(value) for key, value in node.items()}
 

@@ -29,6 +29,8 @@ from assay.ingest.otlp import RawSpan
 SCOPES = ("logfire.",)
 KEYS = ()
 
+LONGEST_CALL_SECONDS = 86_400.0
+
 SPAN: Table = {"session_id": ("session.id", "gen_ai.conversation.id"), "user_id": ("user.id", "enduser.id")}
 READ = names_in(SPAN)
 
@@ -64,7 +66,7 @@ def _streamed(span: RawSpan) -> dict[str, Any]:
     """What the two halves of a streamed call have in common, and when the second one's call really was."""
     a = span.attributes
     seconds = number(a, "duration")
-    if text(a, "logfire.span_type") == "log" and seconds is not None:
+    if text(a, "logfire.span_type") == "log" and seconds is not None and 0 <= seconds <= LONGEST_CALL_SECONDS:
         began = span.end_ns // 1000 - round(seconds * 1e6)
         return {"call_key": _key(span), "stream": True, "started_at": began, "latency_ms": seconds * 1000}
     answered = any(name in a for name in ("gen_ai.output.messages", "response_data", "gen_ai.response.id"))

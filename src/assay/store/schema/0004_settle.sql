@@ -3,6 +3,9 @@
 ALTER TABLE spans ADD COLUMN IF NOT EXISTS duplicate_of String AFTER counted;
 ALTER TABLE spans ADD COLUMN IF NOT EXISTS as_sent String CODEC(ZSTD(1)) AFTER duplicate_of;
 ALTER TABLE spans ADD COLUMN IF NOT EXISTS call_key String AFTER as_sent;
+-- Tokens counted from the texts of a call whose usage nobody reported.
+ALTER TABLE spans ADD COLUMN IF NOT EXISTS estimated_input_tokens Nullable(Int64) AFTER tokens_estimated;
+ALTER TABLE spans ADD COLUMN IF NOT EXISTS estimated_output_tokens Nullable(Int64) AFTER estimated_input_tokens;
 -- A score of a span that is no longer counted stays, but no summary sees it.
 ALTER TABLE scores ADD COLUMN IF NOT EXISTS counted Bool DEFAULT true AFTER confidence;
 -- GenAI events that came as log records: the texts of calls, and verdicts. The same record sent again replaces itself.
