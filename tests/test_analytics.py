@@ -271,6 +271,7 @@ def expected_usage(spans: list[Span]) -> dict[str, Any]:
         "users": len({span.user_id for span in spans} - {""}),
         "total_cost_usd": approx(total(span.cost_usd for span in spans)),
         "unpriced": sum(span.cost_usd is None and span.status == "ok" for span in spans),
+        "estimated": sum(span.tokens_estimated for span in spans),
         "avg_cost_per_conversation": mean(span.cost_usd for span in conversations),
         "input_tokens": sent,
         "output_tokens": received,

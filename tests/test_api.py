@@ -95,6 +95,7 @@ USAGE = {
     "users": 1,
     "total_cost_usd": IsFloat(approx=0.0009, delta=1e-9),
     "unpriced": 0,
+    "estimated": 0,
     "avg_cost_per_conversation": IsFloat(approx=0.00045, delta=1e-9),
     "input_tokens": 2000,
     "output_tokens": 1000,

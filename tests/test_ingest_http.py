@@ -186,6 +186,8 @@ def test_a_call_is_told_whole(server: Server, monitor: Monitor, project: str) ->
             "cache_write_tokens": None,
             "reasoning_tokens": 50,
             "tokens_estimated": False,
+            "estimated_input_tokens": None,
+            "estimated_output_tokens": None,
             "input_cost_usd": 0.00013499999999999997,
             "output_cost_usd": 0.0003,
             "cost_usd": 0.00043499999999999995,

@@ -7,8 +7,8 @@ from typing import Any
 
 from assay.store.connect import Row, Store
 
-INPUT_TOKENS = "ifNull(spans.input_tokens, spans.estimated_input_tokens)"
-OUTPUT_TOKENS = "ifNull(spans.output_tokens, spans.estimated_output_tokens)"
+INPUT_TOKENS = "ifNull(input_tokens, estimated_input_tokens)"
+OUTPUT_TOKENS = "ifNull(output_tokens, estimated_output_tokens)"
 """Tokens as reported, else as estimated from the texts; NULL where neither is known."""
 
 TOTAL_TOKENS = f"""
