@@ -69,15 +69,27 @@ def test_a_failed_call_is_not_estimated() -> None:
     assert (span.input_tokens, span.tokens_estimated, span.cost_usd) == (None, False, None)
 
 
+def test_of_two_counts_the_one_that_is_missing_is_estimated_and_never_taken_for_zero() -> None:
+    span = figures(call(input_tokens=1000, prompt="hello", response="hello"), PRICES)
+    assert (span.input_tokens, span.output_tokens) == (1000, None)
+    assert (span.estimated_input_tokens, span.estimated_output_tokens) == (None, 1)
+    assert span.cost_usd == pytest.approx(1000 * 0.15e-6 + 0.6e-6)
+    assert figures(call(input_tokens=1000), PRICES).cost_usd is None
+
+
+def test_an_embedding_needs_no_output_to_be_priced() -> None:
+    span = figures(call(kind="embedding", request_model="text-embedding-3-small", input_tokens=1000), PRICES)
+    assert span.cost_usd == pytest.approx(1000 * 0.02e-6)
+
+
 tokens = st.none() | st.integers(0, 10**6)
 
 
 @given(tokens, tokens, st.sampled_from(["gpt-4o-mini", "no-such-model", ""]), st.sampled_from(["", "hello"]))
 def test_reported_tokens_are_never_changed(into: int | None, out: int | None, model: str, prompt: str) -> None:
-    span = call(input_tokens=into, output_tokens=out, request_model=model, prompt=prompt)
+    span = call(input_tokens=into, output_tokens=out, request_model=model, prompt=prompt, response=prompt)
     found = figures(span, PRICES)
-    assert found.tokens_estimated == ((into, out) == (None, None) and prompt != "")
     assert (found.input_tokens, found.output_tokens) == (into, out)
-    known = model == "gpt-4o-mini" and ((into, out) != (None, None) or found.tokens_estimated)
-    assert (found.cost_usd is not None) == known
+    assert found.tokens_estimated == (None in (into, out) and prompt != "")
+    assert (found.cost_usd is not None) == (model == "gpt-4o-mini" and (prompt != "" or None not in (into, out)))
     assert figures(found, PRICES) == found

@@ -26,8 +26,9 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
 
     `prompt` is the last user text, `response` the assistant's text, `system` the system prompt;
     `messages_in` and `messages_out` hold the whole conversation in the message format of the
-    OpenTelemetry GenAI conventions (empty where the texts say all of it). `input_tokens` includes cached
-    tokens and `output_tokens` includes reasoning tokens; both are None where no usage was reported, and then the estimates stand for them.
+    OpenTelemetry GenAI conventions, and are empty where the texts say all of it. `input_tokens`
+    includes cached tokens and `output_tokens` includes reasoning tokens; where one was not reported it
+    is None, and an estimate from the texts stands beside it.
 
     Of the spans that report one call exactly one is `counted`; the others name it in `duplicate_of`.
     `as_sent` is JSON of the fields that settling changed, with what the sender said. `call_key` is what

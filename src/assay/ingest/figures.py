@@ -17,11 +17,12 @@ def figures(span: Span, prices: Prices) -> Span:
     """
     if span.kind not in CALL_KINDS:
         return span
-    cost, estimated = None, Estimate(None, None)
-    used = Estimate(span.input_tokens, span.output_tokens)
-    if used == estimated and span.status == "ok":
-        used = estimated = estimate(span)
-    if used != Estimate(None, None):
+    reported, estimated, cost = Estimate(span.input_tokens, span.output_tokens), Estimate(None, None), None
+    if None in _needed(span, reported) and span.status == "ok":
+        counted = estimate(span)
+        estimated = Estimate(*(new if old is None else None for old, new in zip(reported, counted, strict=True)))
+    used = Estimate(*(new if old is None else old for old, new in zip(reported, estimated, strict=True)))
+    if None not in _needed(span, used):
         tokens = Tokens(used.input or 0, used.output or 0, span.cache_read_tokens or 0, span.cache_write_tokens or 0)
         cost = prices.cost(span.provider, span.response_model or span.request_model, span.started_at / 1e6, tokens)
     input_cost, output_cost, total = cost or (None, None, None)
@@ -34,3 +35,8 @@ def figures(span: Span, prices: Prices) -> Span:
         output_cost_usd=output_cost,
         cost_usd=total,
     )
+
+
+def _needed(span: Span, tokens: Estimate) -> tuple[int | None, ...]:
+    """The counts that a price needs: an embedding has no output."""
+    return tokens[:1] if span.kind == "embedding" else tokens

@@ -34,7 +34,8 @@ class Estimate(NamedTuple):
 
 def estimate(span: Span) -> Estimate:
     """The tokens of a call by its texts. Pictures, sounds and files are not counted."""
-    vocabulary = _vocabulary("cl100k_base" if _OLDER_VOCABULARY.match(span.request_model) else "o200k_base")
+    older = _OLDER_VOCABULARY.match(span.response_model or span.request_model)
+    vocabulary = _vocabulary("cl100k_base" if older else "o200k_base")
     asked = objects(span.messages_in) or messages_from_texts(span.system, span.prompt)
     texts = [*(text for message in asked for text in _texts(message)), *filter(None, [span.tool_definitions])]
     if span.kind == "embedding":
