@@ -379,6 +379,8 @@ def test_every_route_is_in_the_openapi_document(api: Api) -> None:
         ("GET", "/trends"),
         ("GET", "/latencies"),
         ("GET", "/traces/{trace_id}"),
+        ("POST", "/reprice"),
+        ("GET", "/doctor"),
         ("GET", "/calls"),
         ("GET", "/calls/{span_id}"),
         ("POST", "/scores"),

@@ -17,7 +17,7 @@ from assay.client.address import address
 from assay.client.monitor import Monitor, connect
 from assay.config import Config, load_config
 from assay.errors import AssayError, ServerError, StoreError
-from assay.terminal import alert_table
+from assay.terminal import alert_table, dollars, finding_table
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -153,6 +153,38 @@ def export(
         else:
             size = monitor.export(output, chosen, **filters)
             console.print(f"wrote {output}: {size:,} bytes", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def reprice(
+    url: Url = None,
+    store: StoreUrl = None,
+    since: Since = None,
+    until: Until = None,
+    project: Project = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would change.")] = False,
+) -> None:
+    """Price stored calls anew, with the prices known now and those in assay.toml."""
+    with _monitor(url, store) as monitor:
+        found = monitor.reprice(since=since, until=until, project=project, dry_run=dry_run)
+    would = "would change" if dry_run else "changed"
+    console.print(
+        f"{found['changed']:,} of {found['calls']:,} calls {would}: "
+        f"{dollars(found['cost_before_usd'])} before, {dollars(found['cost_after_usd'])} after",
+        highlight=False,
+    )
+    for name, count in found["unpriced"].items():
+        console.print(Text(f"no price for {name or 'a model without a name'}: {count:,} calls"), soft_wrap=True)
+
+
+@app.command()
+def doctor(url: Url = None, store: StoreUrl = None) -> None:
+    """Check a server, or a store, and say what to do about what is wrong; exit code 1 for a failure."""
+    with _monitor(url, store) as monitor:
+        found = monitor.doctor()
+    console.print(finding_table(found))
+    if any(finding["status"] == "failure" for finding in found):
+        raise typer.Exit(1)
 
 
 @app.command()

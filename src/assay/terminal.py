@@ -14,6 +14,9 @@ from assay.client.monitor import Answer, Monitor
 _COLOURS = {"HIGH": "red", "MEDIUM": "yellow", "LOW": "cyan"}
 
 
+_SIGNS = {"ok": Text("✓", style="green"), "warning": Text("!", style="yellow"), "failure": Text("✗", style="red")}
+
+
 def print_report(console: Console, monitor: Monitor, **filters: Any) -> None:
     """The lab's report: usage summary, quality summary, alerts."""
     console.rule("LLM monitoring report")
@@ -47,6 +50,14 @@ def quality_table(scores: Mapping[str, Answer]) -> Table:
     for name, score in scores.items():
         figures = (fraction(score[key]) for key in ("mean", "min", "max"))
         table.add_row(name, *figures, str(score["n"]), str(score["not_assessable"]))
+    return table
+
+
+def finding_table(findings: Iterable[Answer]) -> Table:
+    """The doctor's findings, each with what to do about it."""
+    table = _table("Assay doctor", "", "Check", "Found", "What to do")
+    for finding in findings:
+        table.add_row(_SIGNS[finding["status"]], *(Text(finding[name]) for name in ("check", "found", "fix")))
     return table
 
 

@@ -120,6 +120,15 @@ class Monitor:
         body = {"span_id": span_id, "name": name, "value": value, **more}
         return self._parsed(self._request("POST", "/scores", json=body))
 
+    def reprice(self, *, dry_run: bool = False, **filters: Any) -> Answer:
+        """Recompute stored costs with the prices known now: since=, until=, project=. Waits as long as it takes."""
+        given = {**filters, "dry_run": str(dry_run).lower()}
+        return self._parsed(self._request("POST", "/reprice", given, timeout=None))
+
+    def doctor(self) -> list[Answer]:
+        """What may be wrong with the server and its calls: check, status (ok, warning, failure), found, fix."""
+        return self._get("/doctor", {})["findings"]
+
     def _get(self, path: str, filters: dict[str, Any]) -> Any:
         return self._parsed(self._request("GET", path, filters))
 
@@ -139,9 +148,10 @@ class Monitor:
         *,
         json: Any = None,
         accepted: tuple[int, ...] = (200, 201),
+        **options: Any,
     ) -> httpx.Response:
         try:
-            response = self._client.request(method, path, params=_given(filters), json=json)
+            response = self._client.request(method, path, params=_given(filters), json=json, **options)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._unreachable(error) from error
         if response.status_code not in accepted:

@@ -5,7 +5,7 @@ Answers are JSON with times in RFC 3339 (UTC). What is wrong with a request is s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Annotated, Any
@@ -17,12 +17,15 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Res
 
 from assay.alerts.thresholds import RECENT, recent_alerts
 from assay.analytics.calls import ORDERS, call, calls, trace
+from assay.analytics.doctor import findings
 from assay.analytics.selection import Selection, moment
 from assay.analytics.summaries import GROUPS, SCORE_GROUPS, quality, quality_by, usage, usage_by
 from assay.analytics.trends import latencies, trends
 from assay.errors import AssayError, NotFound, StoreError, StoreUnavailable
+from assay.ingest.pricing import Prices
 from assay.ingest.receiver import RETRY_AFTER_SECONDS
-from assay.records import CALL_KINDS
+from assay.ingest.reprice import reprice
+from assay.records import CALL_KINDS, Span
 from assay.reports.exports import FORMATS, MEDIA_TYPES, export
 from assay.reports.summary import summary_report
 from assay.server.docs import docs_page
@@ -68,8 +71,20 @@ def _one_of(choices: Iterable[str]) -> Any:
 Selected = Annotated[Selection, Depends(selection)]
 
 
-def api(store: Store, health: Health, version: str, caught_up: Callable[[], object] = lambda: None) -> FastAPI:
-    """The API over an open store. `caught_up` waits, a moment at most, for what was acknowledged before."""
+def api(
+    store: Store,
+    health: Health,
+    version: str,
+    *,
+    rewrite: Callable[[Sequence[Span]], None],
+    prices: Prices,
+    caught_up: Callable[[], object] = lambda: None,
+) -> FastAPI:
+    """The API over an open store.
+
+    `rewrite` stores spans in place of their former rows; `caught_up` waits, a moment at most, for what was
+    acknowledged before.
+    """
 
     def after_what_was_acknowledged() -> None:
         caught_up()
@@ -143,6 +158,23 @@ def api(store: Store, health: Health, version: str, caught_up: Callable[[], obje
     def post_score(score: Annotated[NewScore, Body()]) -> Response:
         """Store a person's (or any outside judge's) score of a call."""
         return _json(store_score(store, score), 201)
+
+    @app.post("/reprice")
+    def post_reprice(
+        since: str | None = None, until: str | None = None, project: str = "", dry_run: bool = False
+    ) -> Response:
+        """Recompute costs and estimated tokens with the prices known now; `dry_run` only tells what would change."""
+        first, last = (round(moment(text).timestamp() * 1e6) if text else None for text in (since, until))
+        found = reprice(store, rewrite, prices, since=first or 0, until=last, project=project, dry_run=dry_run)
+        return _json(found._asdict())
+
+    @app.get("/doctor")
+    def get_doctor() -> Response:
+        """What may be wrong with this server and with the last week's calls, and what to do about it."""
+        _, figures = health()
+        server = [{"check": "server", "status": "failure", "found": text, "fix": ""} for text in figures["problems"]]
+        healthy = {"check": "server", "status": "ok", "found": f"Assay {version} is well", "fix": ""}
+        return _json({"findings": [*(server or [healthy]), *(f._asdict() for f in findings(store))]})
 
     @app.get("/alerts")
     def get_alerts(selected: Selected, recent: Annotated[int, Query(ge=1, le=1000)] = RECENT) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from importlib.resources import files
@@ -25,13 +25,15 @@ from assay.ingest.journal import Journal, journal_directory
 from assay.ingest.pricing import Prices
 from assay.ingest.receiver import Receiver
 from assay.ingest.settler import Settler
-from assay.ingest.writer import Writer
+from assay.ingest.writer import SPAN_SCHEMA, Writer
 from assay.quality.follower import Follower
 from assay.quality.sets import scorers
+from assay.records import Span
 from assay.server.api import api
 from assay.server.auth import RequireKey
 from assay.store.connect import Store, open_store
 from assay.store.housekeeping import Housekeeper
+from assay.store.rows import arrow_table, stamped
 
 LOOPBACK_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
 VERSION = version("assay")
@@ -65,11 +67,12 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
             str(files("assay.dashboard") / "app.py"),
             secrets={"assay_url": url, "assay_key": next(iter(config.keys), "")},
         )
+        answers = api(store, health.figures, VERSION, rewrite=writer.rewrite, prices=prices, caught_up=writer.caught_up)
         # Spans and questions do not pass through the dashboard's own middleware.
         yield Starlette(
             routes=[
                 *receiver.routes(),
-                Mount("/api", api(store, health.figures, VERSION, writer.caught_up)),
+                Mount("/api", answers),
                 Mount("/", dashboard),
             ],
             middleware=_guards(config),
@@ -82,7 +85,12 @@ def answering(config: Config, url: str) -> Generator[ASGIApp]:
     """The API alone over the store, for a command that asks where no server runs. Raises StoreError."""
     with ExitStack() as stack:
         store = _opened(stack, config, url)
-        yield Starlette(routes=[Mount("/api", api(store, lambda: (True, {}), VERSION))])
+
+        def rewrite(spans: Sequence[Span]) -> None:
+            store.insert("spans", stamped(arrow_table(spans, SPAN_SCHEMA), time.time_ns() // 1000))
+
+        answers = api(store, lambda: (True, {"problems": []}), VERSION, rewrite=rewrite, prices=Prices(config.prices))
+        yield Starlette(routes=[Mount("/api", answers)])
 
 
 class Health:

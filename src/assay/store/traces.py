@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -159,3 +159,28 @@ def _record(record: type[Record], row: Row, time_field: str) -> Record:
 
 def _micros(moment: Any) -> int:
     return round(moment.timestamp() * 1e6)
+
+
+def calls_in_blocks(store: Store, since: int, until: int | None, project: str, block: int) -> Generator[list[Span]]:
+    """Counted calls that started in [since, until) (Unix microseconds) in the order of their starts, block by block."""
+    after, after_id = since, ""
+    while True:
+        rows = store.query(
+            f"""
+            SELECT {_columns(Span)} FROM spans FINAL
+            WHERE counted AND started_at >= fromUnixTimestamp64Micro({{after:Int64}})
+                AND started_at < fromUnixTimestamp64Micro({{until:Int64}})
+                AND (started_at, span_id) > (fromUnixTimestamp64Micro({{after:Int64}}), {{after_id:String}})
+                AND ({{project:String}} = '' OR project = {{project:String}})
+            ORDER BY started_at, span_id LIMIT {{block:UInt32}}
+            """,
+            {"after": after, "after_id": after_id, "until": until or _FOR_EVER, "project": project, "block": block},
+        )
+        if not rows:
+            return
+        spans = [_record(Span, row, "started_at") for row in rows]
+        yield spans
+        after, after_id = spans[-1].started_at, spans[-1].span_id
+
+
+_FOR_EVER = 4_102_444_800 * 10**6
