@@ -5,12 +5,16 @@ Every finding says what was found among the calls of the last days, and what to 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from assay.store.connect import Store
 from assay.store.spans import INPUT_TOKENS, OUTPUT_TOKENS, TOTAL_TOKENS
 
 DAYS = 7
+FULL_GIB, SCARCE = 1, 0.1
+"""Less room than this many GiB is a failure, than this share of the disk a warning."""
+
 REPORTED_COST = "assay.reported_cost_usd"
 TOLERATED = 0.05
 """By this share of itself a cost may differ from the sender's."""
@@ -20,7 +24,7 @@ _CALLS = f"FROM spans FINAL WHERE counted AND {_RECENT}"
 
 
 class Finding(NamedTuple):
-    """One check: its name, whether it is `ok` or a `warning`, what was found, and what to do."""
+    """One check: its name, whether it is `ok`, a `warning` or a `failure`, what was found, and what to do."""
 
     check: str
     status: str
@@ -66,6 +70,33 @@ def findings(store: Store) -> list[Finding]:
         *_reported_twice(store),
         *_not_understood(store),
     ]
+
+
+def server_findings(health: Mapping[str, Any], store: Store) -> list[Finding]:
+    """What the figures of GET /api/health say, and how much room the disk has."""
+    found = [Finding("server", "failure", problem) for problem in health["problems"]]
+    if not found:
+        found = [Finding("server", "ok", f"Assay {health['version']} is well")]
+    if ingest := health.get("ingest"):
+        lags = f"settling is {health['settle']['lag_seconds']:.1f} s behind"
+        found.append(Finding("queue", "ok", f"{ingest['pending_spans']:,} spans wait to be stored, {lags}"))
+        refused = sum(ingest[f"refused_{what}"] for what in ("spans", "events", "requests"))
+        found.append(
+            Finding("refused", "warning", f"{refused:,} since the start, the last: {ingest['last_refusal']}", _REFUSED)
+            if refused
+            else Finding("refused", "ok", "nothing was refused since the start")
+        )
+    return found + [_room(row) for row in store.query("SELECT name, free_space, total_space FROM system.disks")]
+
+
+_REFUSED = "the sender sends what cannot be stored; the last reason says what and where"
+
+
+def _room(disk: Mapping[str, Any]) -> Finding:
+    free, share = disk["free_space"] / 2**30, disk["free_space"] / max(disk["total_space"], 1)
+    status = "failure" if free < FULL_GIB else "warning" if share < SCARCE else "ok"
+    fix = "" if status == "ok" else "make room: a full disk stops Assay from taking spans"
+    return Finding("disk", status, f"{free:,.1f} GiB free ({share:.0%})", fix)
 
 
 def _share(check: str, count: int, figures: dict[str, Any], found: str, fix: str) -> Finding:

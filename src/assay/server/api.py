@@ -17,7 +17,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Res
 
 from assay.alerts.thresholds import RECENT, recent_alerts
 from assay.analytics.calls import ORDERS, call, calls, trace
-from assay.analytics.doctor import findings
+from assay.analytics.doctor import findings, server_findings
 from assay.analytics.selection import Selection, moment
 from assay.analytics.summaries import GROUPS, SCORE_GROUPS, quality, quality_by, usage, usage_by
 from assay.analytics.trends import latencies, trends
@@ -172,9 +172,8 @@ def api(
     def get_doctor() -> Response:
         """What may be wrong with this server and with the last week's calls, and what to do about it."""
         _, figures = health()
-        server = [{"check": "server", "status": "failure", "found": text, "fix": ""} for text in figures["problems"]]
-        healthy = {"check": "server", "status": "ok", "found": f"Assay {version} is well", "fix": ""}
-        return _json({"findings": [*(server or [healthy]), *(f._asdict() for f in findings(store))]})
+        found = server_findings({"version": version} | figures, store) + findings(store)
+        return _json({"findings": [finding._asdict() for finding in found]})
 
     @app.get("/alerts")
     def get_alerts(selected: Selected, recent: Annotated[int, Query(ge=1, le=1000)] = RECENT) -> Response:

@@ -163,24 +163,32 @@ def _micros(moment: Any) -> int:
 
 def calls_in_blocks(store: Store, since: int, until: int | None, project: str, block: int) -> Generator[list[Span]]:
     """Counted calls that started in [since, until) (Unix microseconds) in the order of their starts, block by block."""
-    after, after_id = since, ""
+    after, after_id = since, ("", "")
     while True:
         rows = store.query(
             f"""
             SELECT {_columns(Span)} FROM spans FINAL
             WHERE counted AND started_at >= fromUnixTimestamp64Micro({{after:Int64}})
                 AND started_at < fromUnixTimestamp64Micro({{until:Int64}})
-                AND (started_at, span_id) > (fromUnixTimestamp64Micro({{after:Int64}}), {{after_id:String}})
+                AND (started_at, span_id, trace_id) >
+                    (fromUnixTimestamp64Micro({{after:Int64}}), {{span_id:String}}, {{trace_id:String}})
                 AND ({{project:String}} = '' OR project = {{project:String}})
-            ORDER BY started_at, span_id LIMIT {{block:UInt32}}
+            ORDER BY started_at, span_id, trace_id LIMIT {{block:UInt32}}
             """,
-            {"after": after, "after_id": after_id, "until": until or _FOR_EVER, "project": project, "block": block},
+            {
+                "after": after,
+                "span_id": after_id[0],
+                "trace_id": after_id[1],
+                "until": until or _FOR_EVER,
+                "project": project,
+                "block": block,
+            },
         )
         if not rows:
             return
         spans = [_record(Span, row, "started_at") for row in rows]
         yield spans
-        after, after_id = spans[-1].started_at, spans[-1].span_id
+        after, after_id = spans[-1].started_at, (spans[-1].span_id, spans[-1].trace_id)
 
 
 _FOR_EVER = 4_102_444_800 * 10**6
