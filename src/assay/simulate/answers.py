@@ -41,6 +41,8 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""
     tool_call: ToolCall | None = None
     finish_reason: FinishReason = "stop"
+    stopped_at: str | None = None
+    """The stop sequence that ended the text."""
     reasoning_tokens: int = 0
 
     @property
@@ -121,13 +123,15 @@ def _limited(text: str, call: ToolCall | None, reasoning: int, request: ChatRequ
         return Choice(finish_reason="length", reasoning_tokens=limit)
     if call:
         return Choice(tool_call=call, finish_reason="tool_calls", reasoning_tokens=reasoning)
+    stopped_at = None
     for stop in request.stop:
-        text = text.split(stop, 1)[0]
+        if stop in text:
+            text, stopped_at = text.split(stop, 1)[0], stop
     parts = pieces(text)
     if limit is not None and len(parts) > limit - reasoning:
         cut = "".join(parts[: limit - reasoning])
         return Choice(text=cut, finish_reason="length", reasoning_tokens=reasoning)
-    return Choice(text=text, reasoning_tokens=reasoning)
+    return Choice(text=text, stopped_at=stopped_at, reasoning_tokens=reasoning)
 
 
 def _reasoning(request: ChatRequest, rng: random.Random) -> int:

@@ -1,5 +1,7 @@
 """What can go wrong at the provider, by chance or on demand, and the errors in OpenAI's own words.
 
+`error_529` is what Anthropic answers when it is overloaded; messages.py puts the others in Anthropic's words.
+
 On demand: the request header `x-simulate` names one or more faults, separated by commas, for example
 `error_429` or `slow,toxic`. By chance: `Faults` gives the rate of each. A fault on demand replaces chance.
 """
@@ -21,6 +23,7 @@ Fault = Literal[
     "error_429",
     "error_500",
     "error_503",
+    "error_529",
     "timeout",
     "slow",
     "disconnect",
@@ -149,4 +152,5 @@ _ERRORS: Mapping[str, Callable[[str], ProviderError]] = {
     "error_429": rate_limited,
     "error_500": server_failed,
     "error_503": overloaded,
+    "error_529": lambda _model: ProviderError(529, "Overloaded", kind="overloaded_error"),
 }

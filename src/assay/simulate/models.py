@@ -38,8 +38,28 @@ class Pace(msgspec.Struct, frozen=True):
 
 
 def models() -> dict[str, Model]:
-    """All models, by their name and by their dated name."""
+    """OpenAI's models and a self-hosted one, by their name and by their dated name."""
     offered = _chat_models() + _reasoning_models() + _embedding_models()
+    return {name: model for model in offered for name in (model.name, model.dated)}
+
+
+def anthropic_models() -> dict[str, Model]:
+    """Anthropic's models, by their name and by their dated name; they think only when asked to."""
+    offered = [
+        Model(
+            name=name,
+            dated=f"{name}-{date}",
+            context_window=200_000,
+            first_token_s=first_token_s,
+            tokens_per_s=speed,
+            owner="anthropic",
+        )
+        for name, date, first_token_s, speed in (
+            ("claude-opus-4-1", "20250805", 1.2, 40),
+            ("claude-sonnet-4-5", "20250929", 0.8, 65),
+            ("claude-haiku-4-5", "20251001", 0.5, 110),
+        )
+    ]
     return {name: model for model in offered for name in (model.name, model.dated)}
 
 

@@ -1,8 +1,9 @@
-"""A simulated OpenAI: a real HTTP server that answers chat, embedding and model requests believably.
+"""A simulated OpenAI and Anthropic: a real HTTP server that answers their clients' requests believably.
 
-In: requests of any OpenAI client. Out: texts, usage, latencies and errors as the real service would give.
-All of it follows from the seed, the request and how often it came before, except response ids, which are
-unique across runs. Any API key is accepted unless it begins with "bad". Faults on demand: faults.py.
+In: requests of any OpenAI client (chat completions, responses, embeddings, models) or Anthropic client (messages).
+Out: texts, usage, latencies and errors as the real services would give. All of it follows from the seed, the
+request and how often it came before, except response ids, which are unique across runs. Any API key is accepted
+unless it begins with "bad". Faults on demand: faults.py.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import socket
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Any, cast, get_args
 
@@ -30,11 +31,13 @@ from starlette.routing import Route
 
 from assay.errors import AssayError
 from assay.simulate import faults as fault
-from assay.simulate import wire
+from assay.simulate import messages, responses, wire
 from assay.simulate.answers import Choice, choices
 from assay.simulate.faults import Fault, Faults, ProviderError
-from assay.simulate.models import Model, Pace, models, pace
+from assay.simulate.messages import messages_request
+from assay.simulate.models import Model, Pace, anthropic_models, models, pace
 from assay.simulate.requests import ChatRequest, chat_request, check_reasoning, embedding_request
+from assay.simulate.responses import responses_request
 from assay.simulate.texts import Manner, library
 from assay.simulate.tokens import PromptCache, count_tokens, prompt_tokens
 
@@ -45,7 +48,8 @@ _SLOW = 8.0
 def provider_app(
     *, seed: int = 0, latency_scale: float = 1.0, faults: Faults | None = None, hang_s: float = 600.0
 ) -> Starlette:
-    """The provider as an ASGI app: POST /v1/chat/completions, POST /v1/embeddings, GET /v1/models.
+    """The provider as an ASGI app: POST /v1/chat/completions, /v1/responses, /v1/embeddings and /v1/messages,
+    GET /v1/models.
 
     `latency_scale` multiplies every latency, 0 answers at once. `faults` come by chance, none by default. A
     `timeout` fault holds the request for `hang_s` real seconds, unless the client gives up, and answers 504.
@@ -54,6 +58,8 @@ def provider_app(
     return Starlette(
         routes=[
             Route("/v1/chat/completions", _answering(provider.chat), methods=["POST"]),
+            Route("/v1/responses", _answering(provider.responses), methods=["POST"]),
+            Route("/v1/messages", _answering(provider.messages, anthropic=True), methods=["POST"]),
             Route("/v1/embeddings", _answering(provider.embeddings), methods=["POST"]),
             Route("/v1/models", _answering(provider.models)),
             Route("/v1/models/{name:path}", _answering(provider.model)),
@@ -74,6 +80,7 @@ def running_provider(
 ) -> Generator[str]:
     """Run the provider in a background thread and yield its base URL, such as http://127.0.0.1:41731/v1.
 
+    That is for OpenAI's clients; Anthropic's want it without the /v1.
     Port 0 takes a free one. On leaving, by Ctrl-C too, requests still under way are broken off and the thread
     ends within half a second. Raises AssayError when the port is taken.
     """
@@ -93,6 +100,17 @@ def running_provider(
             thread.join(timeout=10)
 
 
+class _Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """One chat, answered: what the shape of an API is put around."""
+
+    model: Model
+    answers: Sequence[Choice]
+    prompt_tokens: int
+    speed: Pace
+    breaks: bool
+    rng: random.Random
+
+
 class _Provider:
     def __init__(self, seed: int, latency_scale: float, faults: Faults, hang_s: float) -> None:
         self._seed = seed
@@ -101,31 +119,80 @@ class _Provider:
         self._hang_s = hang_s
         self._library = library()
         self._models = models()
+        self._anthropic_models = anthropic_models()
         self._cache = PromptCache()
         self._times_seen: OrderedDict[bytes, int] = OrderedDict()
+        self._conversations: OrderedDict[str, tuple[wire.Json, ...]] = OrderedDict()
 
     async def chat(self, request: Request) -> Response:
         asked = chat_request(await request.body())
         model = self._model(asked.model)
         check_reasoning(asked, model)
+        turn = await self._turn(request, asked, model, model.reasons)
+        counts = wire.usage(turn.answers, turn.prompt_tokens, self._cached(turn, asked))
+        envelope = _envelope("chatcmpl-", model)
+        if asked.stream:
+            parts = wire.deltas(envelope, turn.answers, counts if asked.include_usage else None, turn.rng)
+            return _streamed(turn, parts, last=b"data: [DONE]\n\n")
+        return await _whole(turn, wire.completion(envelope, turn.answers, counts))
+
+    async def responses(self, request: Request) -> Response:
+        asked = responses_request(await request.body())
+        earlier = self._conversation(asked.previous_response_id)
+        chat = msgspec.structs.replace(asked.chat, messages=(*earlier, *asked.chat.messages))
+        model = self._model(chat.model)
+        turn = await self._turn(request, chat, model, model.reasons)
+        [answer] = turn.answers
+        counts = responses.usage(answer, turn.prompt_tokens, self._cached(turn, chat))
+        envelope = _envelope("resp_", model)
+        said = tuple(message for message in chat.messages if message["role"] != "system")
+        _remember(self._conversations, envelope.id, (*said, responses.answered(answer, envelope)))
+        if chat.stream:
+            return _streamed(turn, responses.events(envelope, answer, counts, asked.repeated, turn.rng))
+        return await _whole(turn, responses.response(envelope, answer, counts, asked.repeated))
+
+    async def messages(self, request: Request) -> Response:
+        asked = messages_request(await request.body())
+        chat = asked.chat
+        model = self._anthropic_models.get(chat.model)
+        if model is None:
+            raise ProviderError(404, f"model: {chat.model}")
+        turn = await self._turn(request, chat, model, asked.thinks)
+        [answer] = turn.answers
+        read, written = self._cache.marked_tokens(model.name, asked.marked)
+        read = min(read, turn.prompt_tokens)
+        counts = messages.usage(answer, turn.prompt_tokens, read, min(written, turn.prompt_tokens - read))
+        envelope = _envelope("msg_", model)
+        if chat.stream:
+            return _streamed(turn, messages.events(envelope, answer, counts, chat.prompt, turn.rng))
+        return await _whole(turn, messages.message(envelope, answer, counts, chat.prompt))
+
+    async def _turn(self, request: Request, asked: ChatRequest, model: Model, reasons: bool) -> _Turn:
         key = self._key([asked.model, asked.messages], asked.seed)
         happening = await self._happening(request, key, asked.model)
-        texts = asked.texts
-        prompted = prompt_tokens(texts, asked.tools_text)
+        prompted = prompt_tokens(asked.texts, asked.tools_text)
         _check_length(prompted, model)
         rng = _seeded(f"{key}|text")
-        answers = choices(asked, self._library, rng, _manner(happening), model.reasons)
-        counts = wire.usage(answers, prompted, min(self._cache.cached_tokens(model.name, texts), prompted))
-        envelope = wire.Envelope(id=f"chatcmpl-{secrets.token_hex(14)}", created=int(time.time()), model=model.dated)
-        speed = self._pace(model, key, happening, max(answer.reasoning_tokens for answer in answers))
-        if asked.stream:
-            chunks = self._chunks(envelope, asked, answers, counts, speed, "disconnect" in happening, rng)
-            return StreamingResponse(chunks, media_type="text/event-stream", headers=_headers())
-        visible = max(answer.tokens - answer.reasoning_tokens for answer in answers)
-        await asyncio.sleep(speed.first_token_s + visible * speed.per_token_s)
-        if "disconnect" in happening:
-            return StreamingResponse(_broken_off(b'{"id": "chatcmpl-'), media_type="application/json")
-        return _json(wire.completion(envelope, answers, counts))
+        answers = choices(asked, self._library, rng, _manner(happening), reasons)
+        return _Turn(
+            model=model,
+            answers=answers,
+            prompt_tokens=prompted,
+            speed=self._pace(model, key, happening, max(answer.reasoning_tokens for answer in answers)),
+            breaks="disconnect" in happening,
+            rng=rng,
+        )
+
+    def _cached(self, turn: _Turn, asked: ChatRequest) -> int:
+        return min(self._cache.cached_tokens(turn.model.name, asked.texts), turn.prompt_tokens)
+
+    def _conversation(self, response_id: str | None) -> tuple[wire.Json, ...]:
+        if response_id is None:
+            return ()
+        if response_id not in self._conversations:
+            message = f"Previous response with id '{response_id}' not found."
+            raise fault.bad_request(message, "previous_response_id", "previous_response_not_found")
+        return self._conversations[response_id]
 
     async def embeddings(self, request: Request) -> Response:
         asked = embedding_request(await request.body())
@@ -164,9 +231,7 @@ class _Provider:
         if chosen_seed is not None:
             return f"{self._seed}|{digest.hex()}|seed {chosen_seed}"
         times = self._times_seen.pop(digest, 0)
-        self._times_seen[digest] = times + 1
-        if len(self._times_seen) > _REMEMBERED:
-            self._times_seen.popitem(last=False)
+        _remember(self._times_seen, digest, times + 1)
         return f"{self._seed}|{digest.hex()}|{times}"
 
     async def _happening(self, request: Request, key: str, model: str) -> frozenset[Fault]:
@@ -184,28 +249,9 @@ class _Provider:
         factor = self._scale * (_SLOW if "slow" in happening else 1.0)
         return pace(model, _seeded(f"{key}|pace"), reasoning_tokens).slower(factor)
 
-    async def _chunks(
-        self,
-        envelope: wire.Envelope,
-        asked: ChatRequest,
-        answers: Sequence[Choice],
-        counts: wire.Json,
-        speed: Pace,
-        breaks: bool,
-        rng: random.Random,
-    ) -> AsyncIterator[bytes]:
-        await asyncio.sleep(speed.first_token_s)
-        parts = list(wire.deltas(envelope, answers, counts if asked.include_usage else None, rng))
-        for part in parts[: len(parts) // 2] if breaks else parts:
-            await asyncio.sleep(part.tokens * speed.per_token_s)
-            yield b"data: " + msgspec.json.encode(part.chunk) + b"\n\n"
-        if breaks:
-            raise ConnectionAbortedError("broken off on demand")
-        yield b"data: [DONE]\n\n"
-
 
 def _answering(
-    endpoint: Callable[[Request], Awaitable[Response]],
+    endpoint: Callable[[Request], Awaitable[Response]], anthropic: bool = False
 ) -> Callable[[Request], Awaitable[Response]]:
     async def answered(request: Request) -> Response:
         try:
@@ -214,12 +260,24 @@ def _answering(
         except ProviderError as error:
             return _json(error.body, error.status, error.headers)
 
-    return answered
+    async def answered_as_anthropic(request: Request) -> Response:
+        headers = {"request-id": f"req_{secrets.token_hex(12)}"}
+        try:
+            _check_key(request)
+            response = await endpoint(request)
+        except ProviderError as error:
+            body = messages.error_body(error, headers["request-id"])
+            response = _json(body, error.status, error.headers)
+        response.headers.update(headers)
+        return response
+
+    return answered_as_anthropic if anthropic else answered
 
 
 def _check_key(request: Request) -> None:
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not key or key.startswith("bad"):
+    key = request.headers.get("x-api-key") or (key if scheme.lower() == "bearer" else "")
+    if not key or key.startswith("bad"):
         raise fault.unauthorised(key)
 
 
@@ -231,6 +289,38 @@ def _check_length(tokens: int, model: Model) -> None:
             "messages",
             "context_length_exceeded",
         )
+
+
+def _envelope(prefix: str, model: Model) -> wire.Envelope:
+    return wire.Envelope(id=f"{prefix}{secrets.token_hex(14)}", created=int(time.time()), model=model.dated)
+
+
+def _remember(kept: OrderedDict[Any, Any], key: object, value: object) -> None:
+    kept[key] = value
+    if len(kept) > _REMEMBERED:
+        kept.popitem(last=False)
+
+
+def _streamed(turn: _Turn, parts: Iterable[wire.Delta], last: bytes = b"") -> Response:
+    return StreamingResponse(_sent(turn, list(parts), last), media_type="text/event-stream", headers=_headers())
+
+
+async def _sent(turn: _Turn, parts: Sequence[wire.Delta], last: bytes) -> AsyncIterator[bytes]:
+    await asyncio.sleep(turn.speed.first_token_s)
+    for part in parts[: len(parts) // 2] if turn.breaks else parts:
+        await asyncio.sleep(part.tokens * turn.speed.per_token_s)
+        yield part.encoded
+    if turn.breaks:
+        raise ConnectionAbortedError("broken off on demand")
+    yield last
+
+
+async def _whole(turn: _Turn, body: wire.Json) -> Response:
+    visible = max(answer.tokens - answer.reasoning_tokens for answer in turn.answers)
+    await asyncio.sleep(turn.speed.first_token_s + visible * turn.speed.per_token_s)
+    if turn.breaks:
+        return StreamingResponse(_broken_off(b'{"id": "'), media_type="application/json")
+    return _json(body)
 
 
 def _seeded(key: str) -> random.Random:

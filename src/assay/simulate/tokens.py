@@ -41,7 +41,8 @@ def prompt_tokens(texts: Sequence[str], tools: str = "") -> int:
 class PromptCache:
     """Remembers prefixes of long prompts: 1,024 tokens and then in steps of 128, as OpenAI documents it.
 
-    Keeps the latest `size` prefixes whatever their age. https://platform.openai.com/docs/guides/prompt-caching
+    Or up to each mark that the caller set, from 1,024 tokens on, as Anthropic does. Keeps the latest `size` prefixes
+    whatever their age. https://platform.openai.com/docs/guides/prompt-caching
     """
 
     def __init__(self, size: int = 4096) -> None:
@@ -50,15 +51,29 @@ class PromptCache:
 
     def cached_tokens(self, model: str, texts: Sequence[str]) -> int:
         """How many leading tokens were seen before for this model; from now on these texts are known."""
-        cached = 0
-        for length, digest in _prefixes(model, texts):
+        return self._known(_prefixes(model, texts))
+
+    def marked_tokens(self, model: str, prefixes: Sequence[str]) -> tuple[int, int]:
+        """How many tokens of the marked prefixes are read, and how many are written for the next time."""
+        lengths = [(count_tokens(text), _digest(model, text)) for text in prefixes]
+        long = [(length, digest) for length, digest in lengths if length >= _CACHE_FROM]
+        read = self._known(long)
+        return read, max((length for length, _ in long), default=0) - read
+
+    def _known(self, prefixes: Sequence[tuple[int, bytes]]) -> int:
+        known = 0
+        for length, digest in prefixes:
             if digest in self._seen:
-                cached = length
+                known = length
             self._seen[digest] = None
             self._seen.move_to_end(digest)
         while len(self._seen) > self._size:
             self._seen.popitem(last=False)
-        return cached
+        return known
+
+
+def _digest(model: str, text: str) -> bytes:
+    return hashlib.blake2b(f"{model}\0{text}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _prefixes(model: str, texts: Sequence[str]) -> list[tuple[int, bytes]]:

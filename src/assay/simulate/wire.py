@@ -69,6 +69,12 @@ class Delta(msgspec.Struct, frozen=True):
     tokens: int
     chunk: Json
 
+    @property
+    def encoded(self) -> bytes:
+        """The piece as a server-sent event, named by its type where it has one."""
+        name = f"event: {self.chunk['type']}\n" if "type" in self.chunk else ""
+        return name.encode() + b"data: " + msgspec.json.encode(self.chunk) + b"\n\n"
+
 
 def deltas(envelope: Envelope, choices: Sequence[Choice], counts: Json | None, rng: random.Random) -> Iterator[Delta]:
     """The chunks of a stream in order, one to five tokens each; `counts` come last, in their own chunk."""
@@ -79,11 +85,20 @@ def deltas(envelope: Envelope, choices: Sequence[Choice], counts: Json | None, r
             call = {"index": 0, "id": _call_id(envelope.id, i), "type": "function", "function": function}
             opening["tool_calls"] = [call]
         yield Delta(0, _chunk(envelope, i, opening, None, counts))
-        for piece, tokens in _grouped(choice.parts, rng):
+        for piece, tokens in grouped(choice.parts, rng):
             yield Delta(tokens, _chunk(envelope, i, _piece(choice, piece), None, counts))
         yield Delta(0, _chunk(envelope, i, {}, choice.finish_reason, counts))
     if counts is not None:
         yield Delta(0, {**_chunk(envelope, 0, {}, None, counts), "choices": [], "usage": counts})
+
+
+def grouped(parts: Sequence[str], rng: random.Random) -> Iterator[tuple[str, int]]:
+    """A stream's pieces with the tokens of each: one to five."""
+    at = 0
+    while at < len(parts):
+        group = parts[at : at + rng.randint(1, 5)]
+        yield "".join(group), len(group)
+        at += len(group)
 
 
 def embeddings(model: Model, vectors: Sequence[Vector], tokens: int, in_base64: bool) -> Json:
@@ -146,14 +161,6 @@ def _piece(choice: Choice, text: str) -> Json:
     if choice.tool_call:
         return {"tool_calls": [{"index": 0, "function": {"arguments": text}}]}
     return {"content": text}
-
-
-def _grouped(parts: Sequence[str], rng: random.Random) -> Iterator[tuple[str, int]]:
-    at = 0
-    while at < len(parts):
-        group = parts[at : at + rng.randint(1, 5)]
-        yield "".join(group), len(group)
-        at += len(group)
 
 
 @lru_cache(maxsize=4096)
