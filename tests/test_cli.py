@@ -147,6 +147,8 @@ def test_help_lists_the_commands() -> None:
         "alerts",
         "report",
         "export",
+        "reprice",
+        "doctor",
         "simulate",
     ]
 
