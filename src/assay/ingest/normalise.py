@@ -66,8 +66,11 @@ def _read(raw: RawSpan) -> tuple[dict[str, Any], Set[str]]:
         return dialects.read(raw)
     except Exception as error:
         # A span that nobody has seen the like of is stored with all its attributes rather than lost.
-        log.exception(
-            "cannot tell what span %s of %r means: it is stored as it is", raw.span_id, raw.scope_name, exc_info=error
+        log.warning(
+            "span %s of %r is stored as it is, its attributes cannot be read (%s)",
+            raw.span_id,
+            raw.scope_name,
+            type(error).__name__,
         )
         return {"kind": "span"}, frozenset()
 
