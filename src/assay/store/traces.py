@@ -78,7 +78,7 @@ _TRACES = f"""
             OR (countIf(call AND user_id = '') > 0 AND countIf(user_id != '') > 0)
             OR countIf(NOT call AND response_id != '') > 0
             OR countIf(call AND status = 'error') > 0))
-        OR trace_id IN (SELECT trace_id FROM events)
+        OR trace_id IN (SELECT trace_id FROM events WHERE {_IN_TIME.replace("started_at", "at")})
     UNION DISTINCT
     SELECT trace_id FROM events WHERE {_NEW}
 """
@@ -140,9 +140,13 @@ def span_of_response(store: Store, response_id: str) -> Span | None:
 
 
 def events_of(store: Store, trace_ids: Iterable[str]) -> list[Event]:
-    """All log records of these traces, in the order of their times."""
+    """All log records of these traces in the order of their times; of those without a trace the newest."""
     rows = store.query(
-        f"SELECT {_columns(Event)} FROM events FINAL WHERE trace_id IN {{ids:Array(String)}} ORDER BY at, position",
+        f"""
+        SELECT {_columns(Event)} FROM events FINAL
+        WHERE trace_id IN {{ids:Array(String)}} AND (trace_id != '' OR ingested_at > now() - INTERVAL 10 MINUTE)
+        ORDER BY at, position
+        """,
         {"ids": list(trace_ids)},
     )
     return [_record(Event, row, "at") for row in rows]

@@ -145,6 +145,8 @@ def _messages_of_item(item: Any, role: str) -> list[Message]:
     if isinstance(item.get("kwargs"), dict):  # LangChain's serialised form
         kind = item["id"][-1] if isinstance(item.get("id"), list) and item["id"] else role
         return [_message({**item["kwargs"], "role": kind}, role)]
+    if "role" not in item and any(isinstance(item.get(name), list) for name in _LISTS):  # a whole response
+        return _messages_of_object(item, role)
     inner = structured(item.get("message"))
     if inner and "role" not in item:  # an OpenAI choice, a LangChain generation
         return _with_finish(messages(inner, "assistant"), item.get("finish_reason"))

@@ -73,7 +73,13 @@ def fields(span: RawSpan) -> dict[str, Any]:
     found = told(a, SPAN)
     found = blanks_filled(found, told(parameters if isinstance(parameters, dict) else {}, PARAMETERS))
     if kind in ("llm", "embedding"):
-        found = blanks_filled(found, {"request_model": text(request, "model"), "response_id": _response_id(response)})
+        found = blanks_filled(
+            found,
+            {
+                "request_model": text(request, "model") or text(a, "llm.model_name"),
+                "response_id": _response_id(response),
+            },
+        )
     tokens = told(a, USAGE)
     found |= usage(*(tokens.get(name) for name in USAGE)) if tokens else usage_of(response.get("usage"))
     found["kind"] = kind

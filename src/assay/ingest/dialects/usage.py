@@ -59,7 +59,9 @@ def usage_of(value: Any) -> dict[str, int | None]:
     thoughts = count(data, *_THOUGHTS)
     output = count(data, *_OUTPUT)
     if thoughts is not None and output is not None:
-        output += thoughts
+        # Gemini counts thoughts beside its answer; who passes other models on in its form may count them within.
+        total, into = count(data, "total_token_count", "totalTokenCount"), count(data, *_INPUT)
+        output = output + thoughts if total is None or into is None else max(output, total - into)
     reasoning = count(details_out, "reasoning_tokens", "reasoningTokens", "reasoning")
     return usage(
         count(data, *_INPUT),
