@@ -229,6 +229,8 @@ def _part(item: Any) -> list[Part]:
 def _kind(item: Mapping[str, Any]) -> str:
     if isinstance(item.get("type"), str):
         return item["type"]
+    if isinstance(item.get("text"), str):
+        return "text"
     return next((name for name in _UNTYPED if name in item), "")
 
 
@@ -287,6 +289,7 @@ def _media(item: Mapping[str, Any]) -> Part:
     )
     if isinstance(source, dict) and isinstance(source.get("image"), dict):
         source = source["image"]
+    source = source if isinstance(source, str | dict) else item
     address = source if isinstance(source, str) else source.get("url") or source.get("image_url") or source.get("data")
     if isinstance(address, dict):
         address = address.get("url")
@@ -307,7 +310,6 @@ def _cut(value: Any) -> Any:
 
 _CANONICAL = {"text", "reasoning", "tool_call", "tool_call_response", "blob", "uri", "file", "compaction"}
 _UNTYPED = (
-    "text",
     "toolUse",
     "toolResult",
     "functionCall",
