@@ -60,6 +60,7 @@ def browser() -> Iterator[BrowserContext]:
         chromium = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGUMENTS)
         context = chromium.new_context(viewport={"width": 1280, "height": 900}, timezone_id="UTC")
         context.set_default_timeout(20_000)
+        expect.set_options(timeout=20_000)
         yield context
         chromium.close()
 
