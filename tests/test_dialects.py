@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from assay.ingest import dialects
@@ -343,6 +343,8 @@ attributes = st.dictionaries(
     attributes,
     st.lists(st.tuples(st.sampled_from(["gen_ai.choice", "gen_ai.user.message", "exception"]), attributes), max_size=2),
 )
+@example("", {"gen_ai.output.messages": {"kwargs": None, "messages": []}}, [])
+@example("", {"gen_ai.output.messages": [{"parts": None, "message": {"output": []}, "output": []}]}, [])
 def test_no_value_of_any_type_is_too_much(scope: str, given: dict[str, Any], heard: list[tuple[str, Any]]) -> None:
     events = [Event(name, NOW, attributes) for name, attributes in heard]
     dialects.read(RawSpan("a" * 32, "b" * 16, "", "x", NOW - 10**9, NOW, False, "", given, events, {}, scope, ""))

@@ -123,6 +123,10 @@ def _joined(parts: Iterable[Any]) -> str:
 def _messages_of_object(data: dict[str, Any], role: str) -> list[Message]:
     if "role" in data or "parts" in data or "kwargs" in data or _is_item(data):
         return _messages_of_item(data, role)
+    return _messages_within(data, role)
+
+
+def _messages_within(data: dict[str, Any], role: str) -> list[Message]:
     for name in _LISTS:
         if isinstance(data.get(name), list | str | dict) and data[name]:
             leading = role == "user" and (data.get("instructions") or data.get("system"))
@@ -145,8 +149,8 @@ def _messages_of_item(item: Any, role: str) -> list[Message]:
     if isinstance(item.get("kwargs"), dict):  # LangChain's serialised form
         kind = item["id"][-1] if isinstance(item.get("id"), list) and item["id"] else role
         return [_message({**item["kwargs"], "role": kind}, role)]
-    if "role" not in item and any(isinstance(item.get(name), list) for name in _LISTS):  # a whole response
-        return _messages_of_object(item, role)
+    if "role" not in item and any(isinstance(item.get(name), list) and item[name] for name in _LISTS):
+        return _messages_within(item, role)  # a whole response
     inner = structured(item.get("message"))
     if inner and "role" not in item:  # an OpenAI choice, a LangChain generation
         return _with_finish(messages(inner, "assistant"), item.get("finish_reason"))
