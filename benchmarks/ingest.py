@@ -27,10 +27,10 @@ from typing import Any, NamedTuple
 import httpx
 
 from assay.client.monitor import connect
+from assay.ingest.batch import SPAN_SCHEMA
 from assay.ingest.normalise import normalise
 from assay.ingest.otlp import PROTOBUF, decode
 from assay.ingest.pricing import Prices
-from assay.ingest.writer import SPAN_SCHEMA
 from assay.store.connect import open_store
 from assay.store.rows import arrow_table, stamped
 from measuring import chat_batch, cpu_seconds, memory_mb, server, show

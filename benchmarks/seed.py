@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from assay.ingest.writer import SPAN_SCHEMA
+from assay.ingest.batch import SPAN_SCHEMA
 from assay.store.connect import Store, open_store
 from assay.store.housekeeping import merge_closed_days
 from assay.store.rows import stamped

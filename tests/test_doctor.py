@@ -12,9 +12,9 @@ from dirty_equals import IsPartialDict
 
 from assay.analytics.doctor import findings, server_findings
 from assay.config import Price
+from assay.ingest.batch import SPAN_SCHEMA
 from assay.ingest.pricing import Prices
 from assay.ingest.reprice import Repriced, reprice
-from assay.ingest.writer import SPAN_SCHEMA
 from assay.records import Span
 from assay.store.connect import Store
 from assay.store.rows import arrow_table, stamped

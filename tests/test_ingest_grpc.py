@@ -29,7 +29,7 @@ from assay.config import Ingest
 from assay.errors import ConfigError
 from assay.ingest.grpc import grpc_server
 from assay.ingest.journal import Journal
-from assay.ingest.pricing import Prices
+from assay.ingest.readers import Readers, Settings
 from assay.ingest.receiver import Receiver
 from assay.ingest.writer import Writer
 from assay.store.connect import Store
@@ -44,7 +44,7 @@ METRICS = SERVICE.format("metrics.v1.MetricsService")
 @contextmanager
 def opened_door(store: Store, directory: Path, keys: tuple[str, ...], limits: Ingest) -> Iterator[tuple[str, Receiver]]:
     writer = Writer(store, Journal(directory))
-    receiver = Receiver(writer, Prices(), limits)
+    receiver = Receiver(writer, Readers(Settings({}, 86_400.0), processes=0), limits)
     with grpc_server(receiver, "127.0.0.1", 0, keys) as port:
         yield f"127.0.0.1:{port}", receiver
     writer.close()
@@ -169,7 +169,7 @@ def test_a_key_is_needed_where_keys_are_set(store: Store, tmp_path: Path) -> Non
 def test_a_port_in_use_is_told(address: str, store: Store, tmp_path: Path) -> None:
     port = int(address.rpartition(":")[2])
     writer = Writer(store, Journal(tmp_path / "second"))
-    receiver = Receiver(writer, Prices(), Ingest())
+    receiver = Receiver(writer, Readers(Settings({}, 86_400.0), processes=0), Ingest())
     with (
         pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1:{port} for gRPC"),
         grpc_server(receiver, "127.0.0.1", port, ()),

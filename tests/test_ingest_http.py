@@ -31,7 +31,7 @@ from assay.client.monitor import Monitor
 from assay.config import Ingest
 from assay.errors import NotFound
 from assay.ingest.journal import Journal
-from assay.ingest.pricing import Prices
+from assay.ingest.readers import Readers, Settings
 from assay.ingest.receiver import Receiver
 from assay.ingest.writer import Writer
 from assay.server.serve import in_background
@@ -92,7 +92,7 @@ def door(store: Store, tmp_path: Path) -> Iterator[Door]:
 @contextmanager
 def opened_door(store: Store, directory: Path, body_seconds: float) -> Iterator[Door]:
     writer = Writer(store, Journal(directory))
-    receiver = Receiver(writer, Prices(), Ingest(), body_seconds)
+    receiver = Receiver(writer, Readers(Settings({}, 86_400.0), processes=0), Ingest(), body_seconds)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with in_background(Starlette(routes=receiver.routes()), listener):

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.errors import StoreError, StoreUnavailable
-from assay.ingest.journal import Journal, Request, journal_directory
+from assay.ingest.batch import Request
+from assay.ingest.journal import Journal, journal_directory
 
 PROTOBUF = "application/x-protobuf"
 REQUESTS = [Request("traces", PROTOBUF, b"\0one\0"), Request("logs", "application/json", b"{}"), Request("t", "c", b"")]

@@ -20,12 +20,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 from assay.errors import MalformedTelemetry
+from assay.ingest.batch import SPAN_SCHEMA
 from assay.ingest.events import event
 from assay.ingest.normalise import normalise
 from assay.ingest.otlp import JSON, PROTOBUF, Decoded, RawLog, decode, decode_logs, metric_points
 from assay.ingest.pricing import Prices
 from assay.ingest.wire import decompress
-from assay.ingest.writer import SPAN_SCHEMA
 from assay.store.rows import arrow_table
 
 LIMIT = 1 << 20

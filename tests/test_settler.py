@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from assay.ingest.batch import EVENT_SCHEMA, SPAN_SCHEMA
 from assay.ingest.settler import Settler
-from assay.ingest.writer import EVENT_SCHEMA, SPAN_SCHEMA, newest_commit
+from assay.ingest.writer import newest_commit
 from assay.records import Event, Score, Span
 from assay.store.connect import Row, Store
 from assay.store.rows import arrow_table, stamped

@@ -15,10 +15,12 @@ import pytest
 
 from assay.errors import MalformedTelemetry, StoreUnavailable
 from assay.ingest import writer as writing
+from assay.ingest.batch import EVENT_SCHEMA, SPAN_SCHEMA, Batch, Request
 from assay.ingest.journal import Journal
-from assay.ingest.writer import Batch, Request, Writer
+from assay.ingest.writer import Writer
 from assay.records import Event, Span
 from assay.store.connect import Row, Store
+from assay.store.rows import arrow_table
 from conftest import eventually
 
 NOW = time.time_ns() // 1000
@@ -28,7 +30,7 @@ def batch(project: str, *span_ids: str) -> Batch:
     """Spans, and a request that names them: `take` reads it again."""
     body = " ".join([project, *span_ids]).encode()
     spans = [Span(trace_id="t", span_id=span_id, project=project, started_at=NOW) for span_id in span_ids]
-    return Batch(Request("traces", "application/x-protobuf", body), spans)
+    return Batch(Request("traces", "application/x-protobuf", body), arrow_table(spans, SPAN_SCHEMA))
 
 
 def take(request: Request) -> tuple[Batch, list[str]]:
@@ -46,11 +48,14 @@ class Away:
     reachable: bool = True
     refused: int = 0
     going_on: threading.Event = field(default_factory=threading.Event)
+    unusable: str = ""
 
     def insert(self, table: str, rows: pa.Table) -> None:
         if not self.reachable:
             self.refused += 1
             raise StoreUnavailable("the store is away")
+        if self.unusable in rows.column("span_id").to_pylist():
+            raise OverflowError("no column holds this")
         self.store.insert(table, rows)
 
     def query(self, sql: str) -> list[Row]:
@@ -111,7 +116,7 @@ def test_a_batch_without_rows_needs_no_journal(writer: Writer, tmp_path: Path, p
 
 def test_events_and_spans_of_a_request_are_stored_together(writer: Writer, store: Store, project: str) -> None:
     event = Event(trace_id=project, span_id="a", name="gen_ai.choice", at=NOW)
-    writer.submit(batch(project, "a")._replace(events=[event])).result(10)
+    writer.submit(batch(project, "a")._replace(events=arrow_table([event], EVENT_SCHEMA))).result(10)
     assert writer.caught_up(10)
     [row] = store.query(
         """
@@ -132,7 +137,7 @@ def test_while_the_store_is_away_requests_are_acknowledged_and_stored_when_it_is
     eventually(lambda: away.refused > 1)
     assert (writer.caught_up(10), writer.pending_rows, writer.last_error) == (False, 3, "the store is away")
     with pytest.raises(StoreUnavailable, match="the store is away"):
-        writer.rewrite(batch(project, "d").spans)
+        writer.rewrite([Span(trace_id="t", span_id="d", project=project, started_at=NOW)])
     away.reachable = True
     eventually(lambda: writer.pending_rows == 0)
     assert (stored_ids(away.store, project), writer.last_error) == (["a", "b", "c"], "")
@@ -208,11 +213,9 @@ def test_a_request_that_cannot_be_read_again_is_set_aside_and_the_others_stored(
 
 
 def test_rows_that_can_never_be_stored_hold_up_no_others(writer: Writer, away: Away, project: str) -> None:
-    too_large = Span(trace_id="t", span_id="x", project=project, started_at=NOW, input_tokens=1 << 70)
-    away.reachable = False
-    writer.submit(batch(project, "a")).result(10)
-    writer.submit(batch(project, "x")._replace(spans=[too_large])).result(10)
-    writer.submit(batch(project, "b")).result(10)
+    away.reachable, away.unusable = False, "x"
+    for span_id in "axb":
+        writer.submit(batch(project, span_id)).result(10)
     away.reachable = True
     eventually(lambda: writer.pending_rows == 0)
     assert stored_ids(away.store, project) == ["a", "b"]

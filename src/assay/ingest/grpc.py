@@ -17,10 +17,10 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
 from assay.errors import ConfigError, MalformedTelemetry, StoreUnavailable
+from assay.ingest.batch import Request
 from assay.ingest.otlp import PROTOBUF
 from assay.ingest.receiver import RETRY_AFTER_SECONDS, Receiver
 from assay.ingest.wire import decompress, has_zlib_header
-from assay.ingest.writer import Request
 
 try:
     import grpc

@@ -13,10 +13,10 @@ import struct
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 from zlib import crc32
 
 from assay.errors import StoreUnavailable
+from assay.ingest.batch import Request
 from assay.store.connect import embedded_directory
 from assay.store.lock import StoreLock
 
@@ -31,14 +31,6 @@ _CHECK = struct.Struct("<I")
 _HEADER_BYTES = _FIELDS.size + _CHECK.size
 
 log = logging.getLogger(__name__)
-
-
-class Request(NamedTuple):
-    """An OTLP request as it came, inflated: `signal` is traces or logs, `content_type` that of `body`."""
-
-    signal: str
-    content_type: str
-    body: bytes
 
 
 class Segment:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from typing import Any
@@ -29,22 +29,16 @@ from starlette.routing import Route
 
 from assay.config import Ingest
 from assay.errors import MalformedTelemetry, StoreUnavailable
-from assay.ingest.events import event
-from assay.ingest.figures import figures
-from assay.ingest.normalise import normalise
-from assay.ingest.otlp import JSON, PROTOBUF, RawLog, RawSpan, decode, decode_logs, metric_points
-from assay.ingest.pricing import Prices
-from assay.ingest.settle import settled_batch
+from assay.ingest.batch import Batch
+from assay.ingest.batch import Request as OtlpRequest
+from assay.ingest.otlp import JSON, PROTOBUF
+from assay.ingest.readers import Readers
 from assay.ingest.wire import decompress
-from assay.ingest.writer import Batch, Writer
-from assay.ingest.writer import Request as OtlpRequest
-from assay.records import Event, Span
+from assay.ingest.writer import Writer
 
 RETRY_AFTER_SECONDS = 5
 BODY_SECONDS = 60.0
 SHOWN_REASONS = 5
-# Decoding holds the GIL: more threads would only take turns.
-DECODING_THREADS = 2
 
 # The second is where the Langfuse SDK sends.
 PREFIXES = ("", "/api/public/otel")
@@ -73,49 +67,27 @@ class Counts(msgspec.Struct):
 class Receiver:
     """Takes OTLP requests and hands what they hold to the writer. A body must have come within `body_seconds`."""
 
-    def __init__(self, writer: Writer, prices: Prices, limits: Ingest, body_seconds: float = BODY_SECONDS) -> None:
+    def __init__(self, writer: Writer, readers: Readers, limits: Ingest, body_seconds: float = BODY_SECONDS) -> None:
         self.counts = Counts()
         self.pending_bytes = 0
         self.limits = limits
         self._writer = writer
-        self._prices = prices
+        self._readers = readers
         self._body_seconds = body_seconds
         self._counting = threading.Lock()
-        self._decoding = threading.BoundedSemaphore(DECODING_THREADS)
-        self._decoders = anyio.CapacityLimiter(DECODING_THREADS)
+        self._threads = anyio.CapacityLimiter(readers.at_once + 1)
 
     def routes(self) -> list[Route]:
         """The routes of the OTLP/HTTP specification, with and without a trailing slash."""
         return [Route(f"{prefix}/v1/{{signal:path}}", self._answer, methods=["POST"]) for prefix in PREFIXES]
-
-    def take(self, request: OtlpRequest) -> tuple[Batch, list[str]]:
-        """What a request holds, ready to be written, and a reason for each item that was refused.
-
-        Raises MalformedTelemetry where the whole request is unusable.
-        """
-        match request.signal:
-            case "traces":
-                decoded = decode(request.body, request.content_type)
-                spans = _each(decoded.spans, self._span, decoded.refused)
-                settled = settled_batch(spans, lambda span: figures(span, self._prices))
-                return Batch(request, spans=settled), decoded.refused
-            case "logs":
-                decoded_logs = decode_logs(request.body, request.content_type)
-                events = _each(decoded_logs.logs, _event, decoded_logs.refused)
-                return Batch(request, events=events), decoded_logs.refused
-            case _:
-                names = metric_points(request.body, request.content_type)
-                reason = "tokens and durations are computed from spans, metrics are not kept"
-                return Batch(request), [f"metric {name[:80]!r}: {reason}" for name in names]
 
     def submit(self, request: OtlpRequest) -> tuple[Message, Future[None]]:
         """The answer to a request, and a future that is done when the answer is true. From any thread.
 
         Raises MalformedTelemetry and StoreUnavailable, and so may the future.
         """
-        with self._decoding:
-            batch, refused = self.take(request)
-            stored = self._writer.submit(batch)
+        batch, refused = self._readers.take(request)
+        stored = self._writer.submit(batch)
         stored.add_done_callback(lambda done: self._count(batch, refused) if not done.exception() else None)
         return _export_response(request.signal, refused), stored
 
@@ -143,13 +115,10 @@ class Receiver:
             self.counts.deferred_requests += 1
         log.warning("asked a client to send again: %s", error)
 
-    def _span(self, raw: RawSpan) -> Span:
-        return normalise(raw, self._prices, self.limits.max_future_seconds)
-
     def _count(self, batch: Batch, refused: list[str]) -> None:
         with self._counting:
-            self.counts.stored_spans += len(batch.spans)
-            self.counts.stored_events += len(batch.events)
+            self.counts.stored_spans += batch.spans.num_rows
+            self.counts.stored_events += batch.events.num_rows
             if batch.request.signal == "traces":
                 self.counts.refused_spans += len(refused)
             elif batch.request.signal == "logs":
@@ -163,7 +132,7 @@ class Receiver:
             content_type, signal = _content_type(request), _signal(request)
             async with self._body(request) as body:
                 answer, stored = await anyio.to_thread.run_sync(
-                    self._inflate_and_submit, signal, content_type, body, _encoding(request), limiter=self._decoders
+                    self._inflate_and_submit, signal, content_type, body, _encoding(request), limiter=self._threads
                 )
                 # Shielded: what the writer has in hand must not be cancelled under it.
                 await asyncio.shield(asyncio.wrap_future(stored))
@@ -203,31 +172,6 @@ class Receiver:
             yield b"".join(chunks)
         finally:
             self.release(size)
-
-
-def _each(raws: Iterable[Any], make: Callable[[Any], Any], refused: list[str]) -> list[Any]:
-    """What `make` makes of each item; where it raises, the reason is added to `refused`."""
-    made = list[Any]()
-    for raw in raws:
-        try:
-            made.append(make(raw))
-        except MalformedTelemetry as error:
-            refused.append(f"{_shown(raw)}: {error}")
-        except Exception as error:
-            # A defect of ours in reading one item must cost neither its neighbours nor the answer.
-            log.exception("cannot read %s", _shown(raw))
-            refused.append(f"{_shown(raw)}: cannot be read: {error!r}")
-    return made
-
-
-def _event(raw: RawLog) -> Event:
-    if kept := event(raw):
-        return kept
-    raise MalformedTelemetry("only GenAI events (gen_ai.*) are kept")
-
-
-def _shown(raw: RawSpan | RawLog) -> str:
-    return f"span {raw.span_id}" if isinstance(raw, RawSpan) else f"log record {raw.name[:80]!r}"
 
 
 def _too_large(limit: int) -> MalformedTelemetry:

@@ -12,20 +12,18 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from assay.errors import AssayError, StoreUnavailable
-from assay.ingest.journal import Journal, Request, Segment
-from assay.records import Event, Span
+from assay.ingest.batch import SPAN_SCHEMA, Batch, Request, Take
+from assay.ingest.journal import Journal, Segment
+from assay.records import Span
 from assay.store.connect import Store
-from assay.store.rows import arrow_schema, arrow_table, stamped
-
-__all__ = ["EVENT_SCHEMA", "SPAN_SCHEMA", "Batch", "Request", "Take", "Writer", "newest_commit"]
-
-SPAN_SCHEMA = arrow_schema(Span)
-EVENT_SCHEMA = arrow_schema(Event)
+from assay.store.rows import arrow_table, stamped
 
 GROUP_ROWS = 5_000
 GROUP_BYTES = 32 << 20
@@ -40,37 +38,20 @@ LONGEST_PAUSE_SECONDS = 5.0
 log = logging.getLogger(__name__)
 
 
-class Batch(NamedTuple):
-    """What one request holds, ready to be written, and the request itself."""
-
-    request: Request
-    spans: Sequence[Span] = ()
-    events: Sequence[Event] = ()
-
-    @property
-    def num_rows(self) -> int:
-        """Spans and events together."""
-        return len(self.spans) + len(self.events)
-
-
-Take = Callable[[Request], tuple[Batch, list[str]]]
-"""What a request holds, and why parts of it were refused."""
-
-
 class _Arrival(NamedTuple):
     batch: Batch
     done: Future[None]
 
 
 class _Journaled(NamedTuple):
-    spans: Sequence[Span]
-    events: Sequence[Event]
+    spans: pa.Table
+    events: pa.Table
     num_bytes: int
     segment: Segment
 
     @property
     def num_rows(self) -> int:
-        return len(self.spans) + len(self.events)
+        return self.spans.num_rows + self.events.num_rows
 
 
 class Writer:
@@ -141,7 +122,7 @@ class Writer:
 
     def rewrite(self, spans: Sequence[Span]) -> None:
         """Store spans anew in place of their former rows; back when they can be read. Raises StoreUnavailable."""
-        self._commit(spans, ())
+        self._commit(arrow_table(spans, SPAN_SCHEMA))
 
     def caught_up(self, timeout_seconds: float = 1.0) -> bool:
         """Wait until all that was acknowledged before can be read; whether that is so."""
@@ -217,9 +198,7 @@ class Writer:
         while group := self._next_group():
             began = time.monotonic()
             try:
-                self._commit(
-                    [span for one in group for span in one.spans], [event for one in group for event in one.events]
-                )
+                self._commit(_joined(one.spans for one in group), _joined(one.events for one in group))
             except Exception as error:
                 if self._closing:
                     log.warning("%d rows stay in the journal: %s", self._backlog_rows, error)
@@ -277,14 +256,18 @@ class Writer:
             self.last_error = str(error)
             self._changed.notify_all()
 
-    def _commit(self, spans: Sequence[Span], events: Sequence[Event]) -> None:
+    def _commit(self, spans: pa.Table, events: pa.Table | None = None) -> None:
         with self._committing:
             at = max(time.time_ns() // 1000, self._committed_at + 1)
             if events:
-                self._store.insert("events", stamped(arrow_table(events, EVENT_SCHEMA), at))
+                self._store.insert("events", stamped(events, at))
             if spans:
-                self._store.insert("spans", stamped(arrow_table(spans, SPAN_SCHEMA), at))
+                self._store.insert("spans", stamped(spans, at))
             self._committed_at = at
+
+
+def _joined(tables: Iterable[pa.Table]) -> pa.Table:
+    return pa.concat_tables(tables).combine_chunks()
 
 
 def newest_commit(store: Store) -> int:

@@ -19,13 +19,15 @@ from starlette.types import ASGIApp
 
 from assay.config import Config
 from assay.errors import StoreError
+from assay.ingest.batch import SPAN_SCHEMA
 from assay.ingest.figures import figures
 from assay.ingest.grpc import grpc_server
 from assay.ingest.journal import Journal, journal_directory
 from assay.ingest.pricing import Prices
+from assay.ingest.readers import Readers, Settings
 from assay.ingest.receiver import Receiver
 from assay.ingest.settler import Settler
-from assay.ingest.writer import SPAN_SCHEMA, Writer
+from assay.ingest.writer import Writer
 from assay.quality.follower import Follower
 from assay.quality.sets import scorers
 from assay.records import Span
@@ -50,9 +52,11 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
         journal = Journal(journal_directory(config.store))
         writer = Writer(store, journal)
         stack.callback(writer.close)
+        readers = Readers(Settings(config.prices, config.ingest.max_future_seconds))
+        stack.callback(readers.close)
+        receiver = Receiver(writer, readers, config.ingest)
+        writer.replay(readers.take)
         prices = Prices(config.prices)
-        receiver = Receiver(writer, prices, config.ingest)
-        writer.replay(receiver.take)
         settler = Settler(store, writer.rewrite, lambda span: figures(span, prices), lambda: writer.committed_at)
         stack.callback(settler.stop)
         settler.start()

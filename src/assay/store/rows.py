@@ -31,7 +31,8 @@ def arrow_schema(record: type[msgspec.Struct]) -> pa.Schema:
 
 def arrow_table(rows: Sequence[msgspec.Struct], schema: pa.Schema) -> pa.Table:
     """Rows as columns. Text that is no valid Unicode (lone surrogates) is stored with U+FFFD in its place."""
-    return pa.Table.from_arrays([_column(rows, field) for field in schema], schema=schema)
+    columns = zip(*map(msgspec.structs.astuple, rows), strict=True) if rows else [()] * len(schema)
+    return pa.Table.from_arrays([_column(*column) for column in zip(columns, schema, strict=True)], schema=schema)
 
 
 def stamped(rows: pa.Table, at: int) -> pa.Table:
@@ -52,8 +53,7 @@ def _arrow_type(hint: Any) -> pa.DataType:
     return pa.string() if get_origin(hint) is Literal else _ARROW_TYPES[hint]
 
 
-def _column(rows: Sequence[msgspec.Struct], field: pa.Field[Any]) -> pa.Array[Any]:
-    values = [getattr(row, field.name) for row in rows]
+def _column(values: Sequence[Any], field: pa.Field[Any]) -> pa.Array[Any]:
     build = _map_array if pa.types.is_map(field.type) else pa.array
     try:
         return build(values, field.type)
