@@ -6,6 +6,7 @@ import logging
 import re
 import time
 from collections.abc import Set
+from functools import lru_cache
 from typing import Any
 
 from assay.errors import MalformedTelemetry
@@ -104,21 +105,27 @@ def _origin(raw: RawSpan, columns: dict[str, Any]) -> dict[str, str]:
 
 
 def _model(columns: dict[str, Any]) -> dict[str, str]:
-    """Provider and models as the conventions spell them; a provider that nobody named goes by the model's name."""
-    prefixes, models = zip(
-        *(split_model(columns.get(name, "")) for name in ("request_model", "response_model")), strict=True
+    """Provider and models as the conventions spell them, and what is known by them."""
+    get = columns.get
+    provider, request_model, response_model = _named(
+        get("provider", ""), get("request_model", ""), get("response_model", "")
     )
-    told = provider_named(columns.get("provider", ""))
-    response_id = columns.get("response_id", "")
-    inferred = next(filter(None, map(provider_of_model, (models[1], models[0]))), "")
-    provider = told or prefixes[0] or prefixes[1] or inferred
+    response_id = get("response_id", "")
     return {
         "provider": provider,
         "response_id": "" if provider in FOREIGN and INVENTED_ID.match(response_id) else response_id,
-        "request_model": models[0],
-        "response_model": models[1],
-        "finish_reason": finish_reason_named(columns.get("finish_reason", "")),
+        "request_model": request_model,
+        "response_model": response_model,
+        "finish_reason": finish_reason_named(get("finish_reason", "")),
     }
+
+
+@lru_cache(maxsize=4096)
+def _named(provider: str, request_model: str, response_model: str) -> tuple[str, str, str]:
+    """A provider that nobody named goes by the model's name."""
+    prefixes, models = zip(split_model(request_model), split_model(response_model), strict=True)
+    inferred = next(filter(None, map(provider_of_model, (models[1], models[0]))), "")
+    return provider_named(provider) or prefixes[0] or prefixes[1] or inferred, *models
 
 
 def _told_twice_apart(columns: dict[str, Any]) -> bool:

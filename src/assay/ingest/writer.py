@@ -25,9 +25,9 @@ from assay.records import Span
 from assay.store.connect import Store
 from assay.store.rows import arrow_table, stamped
 
-GROUP_ROWS = 5_000
+GROUP_ROWS = 10_000
 GROUP_BYTES = 32 << 20
-GATHERING_SECONDS = 0.25
+GATHERING_SECONDS = 0.5
 """Under load inserts begin this far apart, unless a group is full before."""
 
 SLOW_DOWN_ROWS = 4 * GROUP_ROWS
