@@ -353,6 +353,19 @@ def test_no_value_of_any_type_is_too_much(scope: str, given: dict[str, Any], hea
     assert span.kind in get_args(Kind)
 
 
+parts = st.fixed_dictionaries({"type": st.sampled_from(["text", "reasoning"]), "content": st.text(max_size=5)})
+plain_messages = st.fixed_dictionaries(
+    {"role": st.sampled_from(["system", "user", "assistant", "tool", "ai", ""]), "parts": st.lists(parts, max_size=2)},
+    optional={"finish_reason": st.sampled_from(["stop", ""]), "name": st.just("Ada")},
+)
+
+
+@given(st.lists(plain_messages, max_size=3))
+def test_plain_messages_are_what_the_long_way_makes_of_them(told_plainly: list[dict[str, Any]]) -> None:
+    the_long_way = [message for each in told_plainly for message in messages({"messages": [{**each, "id": 1}]})]
+    assert messages(told_plainly) == the_long_way
+
+
 def test_a_span_that_cannot_be_understood_is_stored_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(span: RawSpan) -> dict[str, Any]:
         raise KeyError(span.name)

@@ -160,6 +160,12 @@ def test_texts_that_come_as_log_records_fill_the_span_and_nothing_else() -> None
     assert spans["b"].prompt == ""
 
 
+def test_of_two_echoes_the_later_one_names_the_response_whatever_the_order() -> None:
+    spans = [call("a"), *(other(id, parent_span_id="a", response_id=id, started_at=START) for id in ("x", "y"))]
+    for order in (spans, spans[::-1]):
+        assert by_id(settled(order))["a"].response_id == "y"
+
+
 def test_a_loop_of_parents_ends() -> None:
     spans = [call("a", parent_span_id="b"), call("b", parent_span_id="a"), call("c", parent_span_id="c")]
     assert len(settled(spans)) == 3

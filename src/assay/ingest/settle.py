@@ -116,7 +116,7 @@ def _with_events(own: Spans, events: Iterable[Event]) -> Spans:
 
 def _with_echoes(told: Spans) -> Spans:
     """Calls with the provider's own response id, where a span within each, which is no call itself, tells it."""
-    for span in list(told.values()):
+    for span in sorted(told.values(), key=lambda span: (span.started_at, _id(span))):
         call = told.get(_parent_id(span))
         if span.kind == "span" and span.response_id and call and call.kind in CALL_KINDS:
             told[_id(call)] = _replaced(call, response_id=span.response_id)

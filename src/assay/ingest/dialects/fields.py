@@ -43,20 +43,30 @@ def text(attributes: Attributes, *names: str) -> str:
     return "" if value is None else as_text(value)
 
 
+def count(attributes: Attributes, *names: str) -> int | None:
+    """The first of these attributes as a non-negative integer; None where absent or absurd. 0 stays 0."""
+    return as_count(first(attributes, *names))
+
+
+def number(attributes: Attributes, *names: str) -> float | None:
+    """The first of these attributes as a finite number, None where there is none."""
+    return as_number(first(attributes, *names))
+
+
 def as_text(value: Any) -> str:
     """A string as it is, anything else as JSON."""
     return value if isinstance(value, str) else to_json(value)
 
 
-def count(attributes: Attributes, *names: str) -> int | None:
-    """The first of these attributes as a non-negative integer; None where absent or absurd. 0 stays 0."""
-    value = number(attributes, *names)
+def as_count(value: Any) -> int | None:
+    """A non-negative integer, None for what is absurd."""
+    if type(value) is not int:
+        value = as_number(value)
     return int(value) if value is not None and 0 <= value < _LARGEST_COUNT else None
 
 
-def number(attributes: Attributes, *names: str) -> float | None:
-    """The first of these attributes as a finite number, None where there is none."""
-    value = first(attributes, *names)
+def as_number(value: Any) -> float | None:
+    """A finite number, None for what is none."""
     if value is None or isinstance(value, bool | list | dict):
         return None
     try:
@@ -66,9 +76,8 @@ def number(attributes: Attributes, *names: str) -> float | None:
     return parsed if math.isfinite(parsed) else None
 
 
-def flag(attributes: Attributes, *names: str) -> bool | None:
-    """The first of these attributes as a truth value; "False" is false."""
-    value = first(attributes, *names)
+def as_flag(value: Any) -> bool | None:
+    """A truth value; "False" is false."""
     return value.strip().lower() == "true" if isinstance(value, str) else None if value is None else bool(value)
 
 
@@ -122,22 +131,21 @@ def told(attributes: Attributes, table: Table) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for column, names in table.items():
         for name in names:
-            if name not in attributes:
-                continue
-            value = READERS.get(column, text)(attributes, name)
-            if value is not None and value != "":
-                columns[column] = value
-                break
+            if name in attributes and (value := first(attributes, name)) is not None:
+                read = READERS.get(column, as_text)(value)
+                if read is not None and read != "":
+                    columns[column] = read
+                    break
     return columns
 
 
-READERS: dict[str, Callable[..., Any]] = {
+READERS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(
         ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "max_tokens"),
-        count,
+        as_count,
     ),
-    **dict.fromkeys(("temperature", "top_p", "time_to_first_token_ms"), number),
-    "stream": flag,
+    **dict.fromkeys(("temperature", "top_p", "time_to_first_token_ms"), as_number),
+    "stream": as_flag,
 }
 """How a column is read, where it is no text."""
 

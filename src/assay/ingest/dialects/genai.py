@@ -129,10 +129,11 @@ def columns(a: Attributes, content_of: Kind | None = None) -> dict[str, Any]:
     found["kind"] = kind = _kind(found, a)
     if (seconds := number(a, *FIRST_CHUNK_SECONDS)) is not None:
         found["time_to_first_token_ms"] = seconds * 1000
-    found["finish_reason"] = _finish_reason(a)
+    answers = structured(first(a, "gen_ai.output.messages"))
+    found["finish_reason"] = _finish_reason(a, answers)
     if "tool_definitions" not in found and (functions := indexed(a, "llm.request.functions")):
         found["tool_definitions"] = to_json(functions)
-    return found | _content(a, content_of or kind)
+    return found | _content(a, answers, content_of or kind)
 
 
 def _kind(found: Mapping[str, Any], a: Attributes) -> Kind:
@@ -143,7 +144,7 @@ def _kind(found: Mapping[str, Any], a: Attributes) -> Kind:
     return "llm" if "request_model" in found and spoken else "span"
 
 
-def _content(a: Attributes, kind: Kind) -> dict[str, Any]:
+def _content(a: Attributes, answers: Any, kind: Kind) -> dict[str, Any]:
     if kind == "tool":
         return {
             "prompt": text(a, "gen_ai.tool.call.arguments"),
@@ -155,15 +156,15 @@ def _content(a: Attributes, kind: Kind) -> dict[str, Any]:
             "documents": text(a, "gen_ai.retrieval.documents"),
         }
     asked = first(a, "gen_ai.input.messages") or indexed(a, "gen_ai.prompt") or first(a, "gen_ai.prompt")
-    answers = first(a, "gen_ai.output.messages") or indexed(a, "gen_ai.completion") or first(a, "gen_ai.completion")
+    answers = answers or indexed(a, "gen_ai.completion") or first(a, "gen_ai.completion")
     return conversation(asked, answers, first(a, "gen_ai.system_instructions"))._asdict()
 
 
-def _finish_reason(a: Attributes) -> str:
+def _finish_reason(a: Attributes, answers: Any) -> str:
     reasons = structured(first(a, "gen_ai.response.finish_reasons", "gen_ai.completion.0.finish_reason"))
     if isinstance(reasons, list):
         reasons = next((reason for reason in reasons if reason), None)
-    if not reasons and "gen_ai.output.messages" in a:
-        answers = objects(a["gen_ai.output.messages"])
-        reasons = next((answer["finish_reason"] for answer in answers if answer.get("finish_reason")), None)
+    if not reasons:
+        told = (answer.get("finish_reason") for answer in objects(answers))
+        reasons = next(filter(None, told), None)
     return finish_reason_named(reasons) if isinstance(reasons, str) else ""

@@ -30,6 +30,8 @@ ROLES = {
 """Names of roles that are not those of the conventions."""
 
 SYSTEM_ROLES = ("system", "developer")
+_PLAIN = ("role", "parts")
+_CANONICAL_ROLES = (*SYSTEM_ROLES, "user", "assistant", "tool")
 LONGEST_DATA = 2_000
 """Characters of base64 that are kept of an image or a file."""
 
@@ -86,6 +88,8 @@ def messages(value: Any, role: str = "user") -> list[Message]:
     if isinstance(data, dict):
         return _messages_of_object(data, role)
     if isinstance(data, list):
+        if all(map(_is_plain, data)):
+            return data
         if data and all(isinstance(item, dict) and _is_part(item) for item in data):
             return [_message({"role": role, "content": data}, role)]
         return [message for item in data for message in _messages_of_item(item, role)]
@@ -101,6 +105,30 @@ def message_text(message: Mapping[str, Any]) -> str:
 def _says(spoken: list[Message], role: str, text: str) -> bool:
     return not spoken or (
         len(spoken) == 1 and spoken[0]["role"] == role and spoken[0]["parts"] == [{"type": "text", "content": text}]
+    )
+
+
+def _is_plain(item: Any) -> bool:
+    """Whether an item of a list is a message of texts just as `_message` would write it: by far the most are."""
+    return (
+        isinstance(item, dict)
+        and (tuple(item) == _PLAIN or (tuple(item) == (*_PLAIN, "finish_reason") and _is_said(item["finish_reason"])))
+        and item["role"] in _CANONICAL_ROLES
+        and isinstance(item["parts"], list)
+        and all(map(_is_text, item["parts"]))
+    )
+
+
+def _is_said(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is_text(part: Any) -> bool:
+    return (
+        isinstance(part, dict)
+        and tuple(part) == ("type", "content")
+        and part["type"] == "text"
+        and isinstance(part["content"], str)
     )
 
 
