@@ -79,6 +79,7 @@ def test_health_tells_that_all_is_well_and_what_came_in(api: Api, span_id: str) 
             "pending_bytes": 0,
             "pending_spans": 0,
             "journal_bytes": IsInt(ge=0),
+            "reading_processes": IsInt(ge=0),
             "last_commit_at": IsFloat(approx=time.time(), delta=60),
         },
         "settle": {"lag_seconds": IsFloat(ge=0)},

@@ -66,7 +66,7 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
         housekeeper = Housekeeper(store)
         stack.callback(housekeeper.stop)
         housekeeper.start()
-        health = Health(store, journal, writer, receiver, settler, follower)
+        health = Health(store, journal, writer, receiver, readers, settler, follower)
         dashboard = streamlit.App(
             str(files("assay.dashboard") / "app.py"),
             secrets={"assay_url": url, "assay_key": next(iter(config.keys), "")},
@@ -106,6 +106,7 @@ class Health:
         journal: Journal,
         writer: Writer,
         receiver: Receiver,
+        readers: Readers,
         settler: Settler,
         follower: Follower | None,
     ) -> None:
@@ -114,6 +115,7 @@ class Health:
         self._store = store
         self._writer = writer
         self._receiver = receiver
+        self._readers = readers
         self._follower = follower
         self._started = time.monotonic()
 
@@ -131,6 +133,7 @@ class Health:
                 "pending_bytes": self._receiver.pending_bytes,
                 "pending_spans": self._writer.pending_rows,
                 "journal_bytes": self._journal.size_bytes,
+                "reading_processes": len(self._readers.process_ids),
                 "last_commit_at": self._writer.committed_at / 1e6 or None,
             },
             "settle": {"lag_seconds": self._settler.lag_seconds},
