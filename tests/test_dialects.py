@@ -303,6 +303,37 @@ def test_an_endless_index_in_a_flat_key_is_no_index() -> None:
     assert indexed({f"gen_ai.prompt.{'1' * 5000}.content": "x"}, "gen_ai.prompt") == []
 
 
+NESTED = {
+    "lists": ("[", "]"),
+    "objects": ('{"message":', "}"),
+    "responses": ('{"choices":[', "]}"),
+    "contents": ('[{"role":"user","content":', "}]"),
+    "python notation": ("{'message':", "}"),
+    "cut": ("[", ""),
+}
+
+
+@pytest.mark.parametrize("depth", [300, 900, 100_000])
+@pytest.mark.parametrize("shape", NESTED)
+def test_a_call_whose_texts_are_nested_beyond_reading_stays_a_call(shape: str, depth: int) -> None:
+    opening, closing = NESTED[shape]
+    deep = opening * depth + '"x"' + closing * depth
+    for name in DEEP:
+        span = told(of={**CHAT, **DEEP[name], "gen_ai.usage.input_tokens": 7, name: deep})
+        assert (span.kind, span.counted, span.request_model) == ("llm", True, "gpt-4o"), name
+
+
+DEEP: dict[str, dict[str, Any]] = {
+    "gen_ai.input.messages": {},
+    "gen_ai.output.messages": {},
+    "gen_ai.system_instructions": {},
+    "input.value": {"openinference.span.kind": "LLM"},
+    "langfuse.observation.output": {"langfuse.observation.type": "generation"},
+    "mlflow.spanInputs": {"mlflow.spanType": '"LLM"', "model": "gpt-4o"},
+    "ai.prompt.messages": {"ai.operationId": "ai.generateText.doGenerate"},
+    "llm.input_messages.0.message.content": {"openinference.span.kind": "LLM"},
+}
+
 KNOWN = sorted(
     {name for dialect in (*dialects.DIALECTS, genai) for name in (*dialect.READ, *dialect.KEYS)}
     | {"request_data", "response_data", "events", "metadata", "mlflow.spanInputs", "mlflow.spanOutputs", "input.value"}

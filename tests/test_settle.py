@@ -160,6 +160,14 @@ def test_texts_that_come_as_log_records_fill_the_span_and_nothing_else() -> None
     assert spans["b"].prompt == ""
 
 
+def test_a_log_record_nested_beyond_reading_holds_nothing_up() -> None:
+    deep = json.dumps({"gen_ai.input.messages": '{"message":' * 900 + '"x"' + "}" * 900})
+    name = "gen_ai.client.inference.operation.details"
+    event = Event(trace_id="t1", span_id="a", name=name, at=START, attributes=deep)
+    [span] = settled([call("a", prompt="hi")], [event])
+    assert (span.counted, span.prompt) == (True, "hi")
+
+
 def test_a_loop_of_parents_ends() -> None:
     spans = [call("a", parent_span_id="b"), call("b", parent_span_id="a"), call("c", parent_span_id="c")]
     assert len(settled(spans)) == 3

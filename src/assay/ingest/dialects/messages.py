@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from assay.ingest.dialects.fields import structured, to_json
+from assay.ingest.dialects.fields import as_text, structured, to_json
 
 Message = dict[str, Any]
 Part = dict[str, Any]
@@ -79,8 +79,17 @@ def messages_from_texts(system: str, prompt: str) -> list[Message]:
 
 
 def messages(value: Any, role: str = "user") -> list[Message]:
-    """A message list in the form of the conventions; `role` is that of texts without one."""
-    data = structured(value)
+    """A message list in the form of the conventions; `role` is that of texts without one.
+
+    What is nested beyond reading is one text.
+    """
+    try:
+        return _messages(structured(value), role)
+    except RecursionError:
+        return [{"role": role, "parts": [_text(as_text(value))]}]
+
+
+def _messages(data: Any, role: str) -> list[Message]:
     if isinstance(data, str):
         return [{"role": role, "parts": [_text(data)]}] if data else []
     if isinstance(data, dict):
@@ -105,7 +114,13 @@ def _says(spoken: list[Message], role: str, text: str) -> bool:
 
 
 def _instructions(system: Any) -> list[str]:
-    data = structured(system)
+    try:
+        return _instruction_texts(structured(system))
+    except RecursionError:
+        return [as_text(system)]
+
+
+def _instruction_texts(data: Any) -> list[str]:
     if isinstance(data, str):
         return [data] if data else []
     if isinstance(data, list) and any(isinstance(item, dict) and "role" in item for item in data):
