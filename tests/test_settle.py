@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,6 +87,52 @@ def test_one_response_id_alone_does_not_make_two_spans_one_call(difference: dict
     one = call("a", trace_id="t1", response_id="r", scope_name="langchain")
     two = call("b", **{"trace_id": "t2", "response_id": "r", "scope_name": "openai"} | difference)
     assert counted(settled([one, two])) == ["a", "b"]
+
+
+STREAMED = {"request_model": "claude", "input_tokens": 20, "output_tokens": 29}
+INSIDE = {"trace_id": "t2", "scope_name": "com.anthropic.sdk.python", "started_at": START + 1000, "latency_ms": 400.0}
+
+
+def test_a_stream_whose_id_the_framework_does_not_know_is_one_call_with_that_of_the_providers_own_sdk() -> None:
+    outer = call("outer", prompt="hi", response="ho", scope_name="langchain", **STREAMED)
+    spans = settled([outer, call("sdk", response_id="msg_1", **STREAMED, **INSIDE)])
+    assert counted(spans) == ["outer"]
+    assert by_id(spans)["outer"].response_id == "msg_1"
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [{"output_tokens": 30}, {"request_model": "other"}, {"latency_ms": 900.0}, {"scope_name": "other"}],
+    ids=["other usage", "another model", "not within", "not the provider's own"],
+)
+def test_a_call_within_another_in_time_alone_is_a_call_of_its_own(difference: dict[str, Any]) -> None:
+    inner = call("sdk", **STREAMED | INSIDE | {"response_id": "msg_1"} | difference)
+    assert counted(settled([call("outer", scope_name="langchain", **STREAMED), inner])) == ["outer", "sdk"]
+
+
+def test_as_many_streams_at_once_are_as_many_calls() -> None:
+    outer = [call(f"o{n}", scope_name="langchain", started_at=START + n, **STREAMED) for n in range(3)]
+    inner = [call(f"i{n}", response_id=f"m{n}", **STREAMED | INSIDE | {"trace_id": f"i{n}"}) for n in range(3)]
+    assert len(counted(settled([*outer, *inner]))) == 3
+
+
+def test_a_failed_call_told_by_two_instrumentations_side_by_side_is_one() -> None:
+    failed = {"status": "error", "request_model": "m", "parent_span_id": "root"}
+    outer = call("outer", scope_name="one", **failed)
+    inner = call("inner", scope_name="two", started_at=START + 10, latency_ms=100.0, **failed)
+    assert counted(settled([other("root"), outer, inner])) == ["inner"]
+    assert counted(settled([other("root"), outer, msgspec.structs.replace(inner, scope_name="one")])) == [
+        *("inner", "outer")
+    ]
+
+
+def test_a_session_that_a_framework_made_up_gives_way_to_the_applications() -> None:
+    root = other("root", session_id="mine")
+    inner = {"scope_name": "pydantic-ai", "session_id": "made up"}
+    spans = settled(
+        [root, other("run", "agent", parent_span_id="root", **inner), call("a", parent_span_id="run", **inner)]
+    )
+    assert by_id(spans)["a"].session_id == "mine"
 
 
 def test_a_model_called_by_a_tool_that_a_model_called_is_a_call_of_its_own() -> None:

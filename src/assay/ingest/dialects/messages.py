@@ -52,7 +52,7 @@ def conversation(inputs: Any, outputs: Any, system: Any = None) -> Texts:
 
     A list is left out where the texts say all of it: `messages_from_texts` makes it again.
     """
-    asked, answers = messages(inputs), messages(outputs, role="assistant")
+    asked, answers = messages(inputs), _without_chunks(messages(outputs, role="assistant"))
     instructions = _instructions(system)
     for message in asked:
         if message["role"] in SYSTEM_ROLES and (text := message_text(message)) and text not in instructions:
@@ -70,6 +70,13 @@ def conversation(inputs: Any, outputs: Any, system: Any = None) -> Texts:
         messages_in="" if _says(spoken, "user", texts.prompt) else to_json(asked),
         messages_out="" if _says(answers, "assistant", texts.response) else to_json(answers),
     )
+
+
+def _without_chunks(answers: list[Message]) -> list[Message]:
+    """The last of several answers alone where it is the others put together: a stream, told as it came."""
+    if len(answers) > 2 and message_text(answers[-1]) == "".join(map(message_text, answers[:-1])) != "":
+        return answers[-1:]
+    return answers
 
 
 def messages_from_texts(system: str, prompt: str) -> list[Message]:
@@ -250,7 +257,7 @@ def _kind(item: Mapping[str, Any]) -> str:
         return item["type"]
     if isinstance(item.get("text"), str):
         return "text"
-    return next((name for name in _UNTYPED if name in item), "")
+    return next((name for name in _UNTYPED if item.get(name) is not None), "")
 
 
 def _text(text: str) -> Part:
