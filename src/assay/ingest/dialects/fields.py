@@ -124,9 +124,14 @@ def told(attributes: Attributes, table: Table) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for column, names in table.items():
         for name in names:
-            if name not in attributes:
+            value = attributes.get(name)
+            if value is None:
                 continue
-            value = READERS.get(column, text)(attributes, name)
+            reader = READERS.get(column, text)
+            # Nearly all values are of the type that is wanted.
+            plain = reader is text and type(value) is str and value[:1] != "["
+            if not plain and not (reader is count and type(value) is int and 0 <= value < _LARGEST_COUNT):
+                value = reader(attributes, name)
             if value is not None and value != "":
                 columns[column] = value
                 break

@@ -137,8 +137,8 @@ def columns(a: Attributes, content_of: Kind | None = None) -> dict[str, Any]:
     if (seconds := number(a, *FIRST_CHUNK_SECONDS)) is not None:
         found["time_to_first_token_ms"] = seconds * 1000
     found["finish_reason"] = _finish_reason(a)
-    if "tool_definitions" not in found and (functions := indexed(a, "llm.request.functions")):
-        found["tool_definitions"] = to_json(functions)
+    if "tool_definitions" not in found and "llm.request.functions.0.name" in a:
+        found["tool_definitions"] = to_json(indexed(a, "llm.request.functions"))
     return found | _content(a, content_of or kind)
 
 

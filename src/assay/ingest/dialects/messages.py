@@ -168,6 +168,8 @@ def _messages_of_item(item: Any, role: str) -> list[Message]:
         return [{"role": role, "parts": [_text(item)]}] if item else []
     if not isinstance(item, dict):
         return []
+    if _is_plain(item):
+        return [{**item, "parts": [_text(item["parts"][0]["content"])]}]
     if isinstance(item.get("kwargs"), dict):  # LangChain's serialised form
         kind = item["id"][-1] if isinstance(item.get("id"), list) and item["id"] else role
         return [_message({**item["kwargs"], "role": kind}, role)]
@@ -177,6 +179,16 @@ def _messages_of_item(item: Any, role: str) -> list[Message]:
     if inner and "role" not in item:  # an OpenAI choice, a LangChain generation
         return _with_finish(messages(inner, "assistant"), item.get("finish_reason"))
     return [_message(item, role)]
+
+
+def _is_plain(item: dict[str, Any]) -> bool:
+    """Whether this is a text in the form of the conventions already, as most are."""
+    match item:
+        case {"role": "user" | "assistant" | "system", "parts": [{"type": "text", "content": str(), **more}], **rest}:
+            reason = rest.get("finish_reason")
+            return not more and (not rest or (len(rest) == 1 and isinstance(reason, str) and reason != ""))
+        case _:
+            return False
 
 
 def _with_finish(told: list[Message], reason: Any) -> list[Message]:
