@@ -208,7 +208,9 @@ def _tells_of(span: Any, exchange: Json, told: Json) -> bool:
     values = {attribute.key: attribute.value.string_value for attribute in span.attributes}
     is_call = any(values.get(key) in kinds for key, kinds in _KINDS.items())
     is_call = (
-        is_call or "request_data" in values or values.get("ai.operationId", "").endswith((".doGenerate", ".doStream"))
+        is_call
+        or "request_data" in values
+        or values.get("ai.operationId", "").endswith((".doGenerate", ".doStream", ".doEmbed"))
     )
     if not is_call:
         return False
