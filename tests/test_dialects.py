@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from assay.ingest import dialects
 from assay.ingest.dialects import genai
+from assay.ingest.dialects.answers import response_id, response_model
 from assay.ingest.dialects.fields import indexed, structured
 from assay.ingest.dialects.messages import conversation, messages, messages_from_texts
 from assay.ingest.dialects.models import finish_reason_named, provider_named, provider_of_model, split_model
@@ -179,6 +180,59 @@ def test_the_bytes_of_a_picture_are_not_kept() -> None:
     assert len(conversation(asked, None).messages_in) < 500
 
 
+def test_a_whole_response_with_empty_fields_is_no_picture() -> None:
+    item = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": ANSWER}]}
+    assert conversation(ASKED, [{"object": "response", "image": None, "output": [item]}]).response == ANSWER
+
+
+def test_a_stream_told_as_it_came_is_the_whole_at_its_end() -> None:
+    told_as_it_came = [{"role": "assistant", "content": text} for text in ("A ", "protocol", ".", ANSWER)]
+    texts = conversation(ASKED, told_as_it_came)
+    assert (texts.response, texts.messages_out) == (ANSWER, "")
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ({"id": "r1", "model": "m"}, ("r1", "m")),
+        (
+            {"generations": [[{"message": {"kwargs": {"response_metadata": {"id": "r1", "model_name": "m"}}}}]]},
+            ("r1", "m"),
+        ),
+        (
+            [{"id": "__fake_id__", "model": "m", "output": [{"provider_data": {"response_id": "r1"}}]}],
+            ("r1", "m"),
+        ),
+        ({"generations": [[{"generation_info": {"model_name": "m"}}]]}, ("", "m")),
+        ("text", ("", "")),
+    ],
+    ids=["the provider's", "langchain", "openai agents", "langchain stream", "text"],
+)
+def test_a_whole_answer_tells_its_id_and_its_model(answer: Any, told: tuple[str, str]) -> None:
+    assert (response_id(answer), response_model(answer)) == told
+
+
+def test_thoughts_that_adk_adds_though_they_are_in_are_taken_off_again() -> None:
+    counts = {"gen_ai.usage.output_tokens": 157, "gen_ai.usage.reasoning.output_tokens": 64}
+    models = {"openai/o4-mini": 93, "gemini-2.5-pro": 157}
+    for model, output in models.items():
+        of = {"gen_ai.operation.name": "generate_content", "gen_ai.request.model": model, **counts}
+        assert told("gcp.vertex.agent", of=of).output_tokens == output
+
+
+def test_of_a_span_in_several_dialects_each_fills_what_the_others_leave_out() -> None:
+    span = told(
+        of={
+            "langfuse.observation.type": "generation",
+            "langfuse.observation.input": QUESTION,
+            "openinference.span.kind": "LLM",
+            "llm.model_name": "gpt-4o",
+            "llm.token_count.prompt": 5,
+        }
+    )
+    assert (span.prompt, span.response_model, span.input_tokens) == (QUESTION, "gpt-4o", 5)
+
+
 def test_indices_are_numbers() -> None:
     flat = {f"gen_ai.prompt.{n}.content": str(n) for n in (10, 9, 0)}
     assert [item["content"] for item in indexed(flat, "gen_ai.prompt")] == ["0", "9", "10"]
@@ -302,6 +356,37 @@ def test_a_number_too_large_for_a_count_leaves_the_rest_readable() -> None:
 def test_an_endless_index_in_a_flat_key_is_no_index() -> None:
     assert indexed({f"gen_ai.prompt.{'1' * 5000}.content": "x"}, "gen_ai.prompt") == []
 
+
+NESTED = {
+    "lists": ("[", "]"),
+    "objects": ('{"message":', "}"),
+    "responses": ('{"choices":[', "]}"),
+    "contents": ('[{"role":"user","content":', "}]"),
+    "python notation": ("{'message':", "}"),
+    "cut": ("[", ""),
+}
+
+
+@pytest.mark.parametrize("depth", [300, 900, 100_000])
+@pytest.mark.parametrize("shape", NESTED)
+def test_a_call_whose_texts_are_nested_beyond_reading_stays_a_call(shape: str, depth: int) -> None:
+    opening, closing = NESTED[shape]
+    deep = opening * depth + '"x"' + closing * depth
+    for name in DEEP:
+        span = told(of={**CHAT, **DEEP[name], "gen_ai.usage.input_tokens": 7, name: deep})
+        assert (span.kind, span.counted, span.request_model) == ("llm", True, "gpt-4o"), name
+
+
+DEEP: dict[str, dict[str, Any]] = {
+    "gen_ai.input.messages": {},
+    "gen_ai.output.messages": {},
+    "gen_ai.system_instructions": {},
+    "input.value": {"openinference.span.kind": "LLM"},
+    "langfuse.observation.output": {"langfuse.observation.type": "generation"},
+    "mlflow.spanInputs": {"mlflow.spanType": '"LLM"', "model": "gpt-4o"},
+    "ai.prompt.messages": {"ai.operationId": "ai.generateText.doGenerate"},
+    "llm.input_messages.0.message.content": {"openinference.span.kind": "LLM"},
+}
 
 KNOWN = sorted(
     {name for dialect in (*dialects.DIALECTS, genai) for name in (*dialect.READ, *dialect.KEYS)}

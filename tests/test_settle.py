@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -88,6 +89,52 @@ def test_one_response_id_alone_does_not_make_two_spans_one_call(difference: dict
     assert counted(settled([one, two])) == ["a", "b"]
 
 
+STREAMED = {"request_model": "claude", "input_tokens": 20, "output_tokens": 29}
+INSIDE = {"trace_id": "t2", "scope_name": "com.anthropic.sdk.python", "started_at": START + 1000, "latency_ms": 400.0}
+
+
+def test_a_stream_whose_id_the_framework_does_not_know_is_one_call_with_that_of_the_providers_own_sdk() -> None:
+    outer = call("outer", prompt="hi", response="ho", scope_name="langchain", **STREAMED)
+    spans = settled([outer, call("sdk", response_id="msg_1", **STREAMED, **INSIDE)])
+    assert counted(spans) == ["outer"]
+    assert by_id(spans)["outer"].response_id == "msg_1"
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [{"output_tokens": 30}, {"request_model": "other"}, {"latency_ms": 900.0}, {"scope_name": "other"}],
+    ids=["other usage", "another model", "not within", "not the provider's own"],
+)
+def test_a_call_within_another_in_time_alone_is_a_call_of_its_own(difference: dict[str, Any]) -> None:
+    inner = call("sdk", **STREAMED | INSIDE | {"response_id": "msg_1"} | difference)
+    assert counted(settled([call("outer", scope_name="langchain", **STREAMED), inner])) == ["outer", "sdk"]
+
+
+def test_as_many_streams_at_once_are_as_many_calls() -> None:
+    outer = [call(f"o{n}", scope_name="langchain", started_at=START + n, **STREAMED) for n in range(3)]
+    inner = [call(f"i{n}", response_id=f"m{n}", **STREAMED | INSIDE | {"trace_id": f"i{n}"}) for n in range(3)]
+    assert len(counted(settled([*outer, *inner]))) == 3
+
+
+def test_a_failed_call_told_by_two_instrumentations_side_by_side_is_one() -> None:
+    failed = {"status": "error", "request_model": "m", "parent_span_id": "root"}
+    outer = call("outer", scope_name="one", **failed)
+    inner = call("inner", scope_name="two", started_at=START + 10, latency_ms=100.0, **failed)
+    assert counted(settled([other("root"), outer, inner])) == ["inner"]
+    assert counted(settled([other("root"), outer, msgspec.structs.replace(inner, scope_name="one")])) == [
+        *("inner", "outer")
+    ]
+
+
+def test_a_session_that_a_framework_made_up_gives_way_to_the_applications() -> None:
+    root = other("root", session_id="mine")
+    inner = {"scope_name": "pydantic-ai", "session_id": "made up"}
+    spans = settled(
+        [root, other("run", "agent", parent_span_id="root", **inner), call("a", parent_span_id="run", **inner)]
+    )
+    assert by_id(spans)["a"].session_id == "mine"
+
+
 def test_a_model_called_by_a_tool_that_a_model_called_is_a_call_of_its_own() -> None:
     spans = [call("outer"), other("tool", "tool", parent_span_id="outer"), call("inner", parent_span_id="tool")]
     assert counted(settled(spans)) == ["inner", "outer"]
@@ -164,6 +211,14 @@ def test_of_two_echoes_the_later_one_names_the_response_whatever_the_order() -> 
     spans = [call("a"), *(other(id, parent_span_id="a", response_id=id, started_at=START) for id in ("x", "y"))]
     for order in (spans, spans[::-1]):
         assert by_id(settled(order))["a"].response_id == "y"
+
+
+def test_a_log_record_nested_beyond_reading_holds_nothing_up() -> None:
+    deep = json.dumps({"gen_ai.input.messages": '{"message":' * 900 + '"x"' + "}" * 900})
+    name = "gen_ai.client.inference.operation.details"
+    event = Event(trace_id="t1", span_id="a", name=name, at=START, attributes=deep)
+    [span] = settled([call("a", prompt="hi")], [event])
+    assert (span.counted, span.prompt) == (True, "hi")
 
 
 def test_a_loop_of_parents_ends() -> None:

@@ -112,6 +112,10 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     started_at: UnixMicros
 
 
+SDK_SCOPES = ("com.anthropic.sdk",)
+"""Scopes of spans that a provider's own SDK writes: the best witnesses of usage and time."""
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One GenAI event that came as a log record: a row of `events`. `body` and `attributes` are JSON.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Set
 from functools import lru_cache
@@ -13,20 +12,22 @@ from assay.errors import MalformedTelemetry
 from assay.ingest import dialects
 from assay.ingest.dialects.events import EXCEPTIONS
 from assay.ingest.dialects.fields import as_text, text
-from assay.ingest.dialects.models import finish_reason_named, provider_named, provider_of_model, split_model
+from assay.ingest.dialects.models import (
+    finish_reason_named,
+    known_response_id,
+    provider_named,
+    provider_of_model,
+    split_model,
+)
 from assay.ingest.figures import figures
 from assay.ingest.otlp import RawSpan
 from assay.ingest.pricing import Prices
-from assay.records import CALL_KINDS, Span
+from assay.records import CALL_KINDS, SDK_SCOPES, Span
 
 log = logging.getLogger(__name__)
 
 REPORTED_COST = "assay.reported_cost_usd"
 """The attribute that keeps what the sender says the call cost."""
-
-INVENTED_ID = re.compile(r"chatcmpl-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
-FOREIGN = ("anthropic", "aws.bedrock", "cohere", "gcp.gemini", "gcp.vertex_ai")
-"""Providers that never give such ids: LiteLLM makes them for answers whose own id it does not pass on."""
 
 EARLIEST_NS = 946_684_800 * 10**9
 """2000-01-01: a span that claims to be older has a broken clock."""
@@ -41,8 +42,8 @@ def normalise(raw: RawSpan, prices: Prices, max_future_seconds: float = 86_400.0
     latency_ms = columns.setdefault("latency_ms", max(raw.end_ns - raw.start_ns, 0) / 1e6)
     columns.update(_error(raw, columns), **_origin(raw, columns), **_model(columns))
     columns["time_to_first_token_ms"] = _possible_wait(columns.get("time_to_first_token_ms"), latency_ms)
-    if _told_twice_apart(columns):
-        columns.setdefault("call_key", f"failed:{columns['request_model']}:{columns['started_at'] // 10**6}")
+    if key := _key_across_traces(raw, columns):
+        columns.setdefault("call_key", key)
     columns["counted"] = columns["kind"] in CALL_KINDS
     reported = columns.pop("reported_cost_usd", None)
     if reported and columns["status"] == "ok":
@@ -110,10 +111,9 @@ def _model(columns: dict[str, Any]) -> dict[str, str]:
     provider, request_model, response_model = _named(
         get("provider", ""), get("request_model", ""), get("response_model", "")
     )
-    response_id = get("response_id", "")
     return {
         "provider": provider,
-        "response_id": "" if provider in FOREIGN and INVENTED_ID.match(response_id) else response_id,
+        "response_id": known_response_id(get("response_id", ""), provider),
         "request_model": request_model,
         "response_model": response_model,
         "finish_reason": finish_reason_named(get("finish_reason", "")),
@@ -128,13 +128,22 @@ def _named(provider: str, request_model: str, response_model: str) -> tuple[str,
     return provider_named(provider) or prefixes[0] or prefixes[1] or inferred, *models
 
 
-def _told_twice_apart(columns: dict[str, Any]) -> bool:
-    """Whether the provider's own SDK may tell of this call in another trace, with no response id to know it by.
+def _key_across_traces(raw: RawSpan, columns: dict[str, Any]) -> str:
+    """What a call and its echo from the provider's own SDK, in a trace of its own, have in common; "" for none.
 
-    That is so of failed calls to Anthropic. Both spans start within milliseconds, so nearly always in one second.
+    That is so of calls to Anthropic whose id the other does not know: failed ones, and streams under a framework.
+    Both start within milliseconds, so nearly always in one second or minute.
     """
-    failed = columns["status"] == "error" and not columns["response_id"]
-    return failed and columns["provider"] == "anthropic" and columns["kind"] in CALL_KINDS
+    if columns["provider"] != "anthropic" or columns["kind"] not in CALL_KINDS:
+        return ""
+    model, start = columns["request_model"], columns["started_at"] // 10**6
+    by_sdk = raw.scope_name.startswith(SDK_SCOPES) and columns.get("stream") and not raw.parent_span_id
+    if columns["response_id"] and not by_sdk:
+        return ""
+    if columns["status"] == "error":
+        return "" if columns["response_id"] else f"failed:{model}:{start}"
+    used = (columns.get("input_tokens"), columns.get("output_tokens"))
+    return "" if None in used else f"used:{model}:{used[0]}:{used[1]}:{start // 60}"
 
 
 def _error(raw: RawSpan, columns: dict[str, Any]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from assay.ingest.dialects.genai import told_by_events
-from assay.records import CALL_KINDS, Event, Span
+from assay.records import CALL_KINDS, SDK_SCOPES, Event, Span
 
 USAGE = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
 INPUT_TEXTS = ("system", "prompt", "messages_in", "tool_definitions")
@@ -34,8 +34,8 @@ ANSWERED_BY = ("response_id", "response_model")
 
 CHANGEABLE = (*USAGE, *INPUT_TEXTS, *OUTPUT_TEXTS, *BORROWED, "latency_ms")
 ORIGIN = ("session_id", "user_id")
-SDK_SCOPES = ("com.anthropic.sdk",)
-"""Spans that a provider's own SDK writes: the best witnesses of usage and time."""
+INVENTS_SESSIONS = ("pydantic-ai",)
+"""Who names every run a session of its own, unless told: what the application around it says is better."""
 
 # Clocks of one machine, read by two libraries around one request.
 SLACK_MICROS = 50_000
@@ -77,10 +77,10 @@ def settled_batch(spans: Sequence[Span], finish: Callable[[Span], Span]) -> list
     """The spans of one request, settled as far as they tell of each other; most stand alone and cost nothing."""
     seen, shared = set[str](), set[str]()
     for span in spans:
-        for key in (span.trace_id, span.call_key or span.response_id):
+        for key in (span.trace_id, span.call_key, span.response_id):
             (shared if key in seen else seen).add(key)
     shared.discard("")
-    related = [span for span in spans if not shared.isdisjoint((span.trace_id, span.call_key or span.response_id))]
+    related = [span for span in spans if not shared.isdisjoint((span.trace_id, span.call_key, span.response_id))]
     if not related:
         return list(spans)
     changed = {_id(span): span for span in settled(related, finish=finish)}
@@ -110,7 +110,7 @@ def _with_events(own: Spans, events: Iterable[Event]) -> Spans:
         by_span[_id(event)].append(event)
     told = dict(own)
     for span_id in by_span.keys() & own.keys():
-        told[span_id] = _filled(own[span_id], told_by_events(by_span[span_id]))
+        told[span_id] = _filled(own[span_id], told_by_events(by_span[span_id], own[span_id].kind))
     return told
 
 
@@ -119,7 +119,9 @@ def _with_echoes(told: Spans) -> Spans:
     for span in sorted(told.values(), key=lambda span: (span.started_at, _id(span))):
         call = told.get(_parent_id(span))
         if span.kind == "span" and span.response_id and call and call.kind in CALL_KINDS:
-            told[_id(call)] = _replaced(call, response_id=span.response_id)
+            told[_id(call)] = _filled(
+                _replaced(call, response_id=span.response_id), {"finish_reason": span.finish_reason}
+            )
     return told
 
 
@@ -156,7 +158,7 @@ def _calls(spans: Spans, lineage: Mapping[str, list[Span]]) -> _Groups:
     for outer, inner, sums_up in _nested_pairs(calls, lineage):
         leader[find(_id(outer))] = find(_id(inner))
         aggregates |= {_id(outer)} if sums_up else set()
-    for one, other in (*_pairs_by_response(calls), *_pairs_that_failed(calls, lineage)):
+    for one, other in (*_pairs_by_response(calls), *_pairs_told_apart(calls, lineage), *_pairs_beside(calls)):
         leader[find(_id(one))] = find(_id(other))
     for request, answer in _pairs_by_key(calls):
         leader[find(_id(request))] = find(_id(answer))
@@ -230,14 +232,37 @@ def _pairs_by_key(calls: Iterable[Span]) -> Iterator[tuple[Span, Span]]:
                 yield nearest, answer
 
 
-def _pairs_that_failed(calls: Iterable[Span], lineage: Mapping[str, list[Span]]) -> Iterator[tuple[Span, Span]]:
-    """A failed call as its provider's SDK tells it in a trace of its own, and as an instrumentation around it does."""
-    failed = [span for span in calls if span.status == "error" and not span.response_id]
-    for span in failed:
-        if _by_sdk(span) and not lineage[_id(span)]:
-            around = [other for other in failed if not _by_sdk(other) and _holds(other, span)]
-            if around:
-                yield max(around, key=lambda other: (other.started_at, other.span_id)), span
+def _pairs_told_apart(calls: Iterable[Span], lineage: Mapping[str, list[Span]]) -> Iterator[tuple[Span, Span]]:
+    """A call as its provider's SDK tells it in a trace of its own, and one around it that does not know its id."""
+    nameless = defaultdict[tuple[Any, ...], list[Span]](list)
+    for span in calls:
+        if not span.response_id and not _by_sdk(span):
+            nameless[_outcome(span)].append(span)
+    alone = [span for span in calls if _by_sdk(span) and not lineage[_id(span)] and _outcome(span)]
+    for span in sorted(alone, key=lambda span: (span.started_at, _id(span))):
+        alike = nameless[_outcome(span)]
+        if around := [other for other in alike if _holds(other, span)]:
+            outer = max(around, key=lambda other: (other.started_at, other.span_id))
+            if span.status == "ok":  # a failed call may have been tried more than once
+                alike.remove(outer)
+            yield outer, span
+
+
+def _pairs_beside(calls: Iterable[Span]) -> Iterator[tuple[Span, Span]]:
+    """Spans of two instrumentations around one call whose id neither knows, where the outer one is no parent."""
+    nameless = (span for span in calls if span.parent_span_id and not span.response_id)
+    for spans in _grouped(nameless, _parent_id):
+        for n, span in enumerate(spans):
+            alike = [s for s in spans[:n] if s.scope_name != span.scope_name and _outcome(s) == _outcome(span)]
+            if around := [other for other in alike if _outcome(span) and _holds(other, span)]:
+                yield around[-1], span
+
+
+def _outcome(span: Span) -> tuple[Any, ...]:
+    """How a call went, as far as two spans of it must agree; () for one that says too little."""
+    if span.status == "error":
+        return () if span.response_id else (span.kind, span.request_model)
+    return (span.kind, span.request_model, *_usage(span)) if _has_usage(span) else ()
 
 
 def _holds(outer: Span, inner: Span) -> bool:
@@ -317,6 +342,9 @@ def _placed(span: Span, ancestors: Sequence[Span], sole_origin: Mapping[str, str
 
     A call that failed may have lost its question with it; the agent that asked still has it.
     """
+    if span.scope_name.startswith(INVENTS_SESSIONS):
+        named = (a.session_id for a in ancestors if not a.scope_name.startswith(INVENTS_SESSIONS))
+        span = _replaced(span, session_id=next(filter(None, named), span.session_id))
     for ancestor in ancestors:
         span = _filled(span, {name: getattr(ancestor, name) for name in ORIGIN})
     span = _filled(span, sole_origin)

@@ -124,7 +124,7 @@ class Writer:
         """Store spans anew in place of their former rows; back when they can be read. Raises StoreUnavailable."""
         self._commit(arrow_table(spans, SPAN_SCHEMA))
 
-    def caught_up(self, timeout_seconds: float = 1.0) -> bool:
+    def caught_up(self, timeout_seconds: float = 5.0) -> bool:
         """Wait until all that was acknowledged before can be read; whether that is so."""
         with self._changed:
             wanted = self._wanted = self._taken

@@ -82,7 +82,7 @@ def api(
 ) -> FastAPI:
     """The API over an open store.
 
-    `rewrite` stores spans in place of their former rows; `caught_up` waits, a moment at most, for what was
+    `rewrite` stores spans in place of their former rows; `caught_up` waits, some seconds at most, for what was
     acknowledged before.
     """
 

@@ -14,7 +14,7 @@ Record = TypeVar("Record", Span, Event)
 
 DAY_MICROS = 86_400 * 10**6
 HOUR_MICROS = 3_600 * 10**6
-KEY = "if(call_key != '', call_key, response_id)"
+KEYS = "arrayFilter(key -> key != '', [call_key, response_id])"
 """What spans of one call share across traces."""
 
 Within = tuple[int, int]
@@ -63,7 +63,7 @@ def traces_to_settle(store: Store, after: int, until: int, starts: Within) -> li
     """
     window = {"after": after, "until": until, "kinds": list(CALL_KINDS)}
     rows = store.query(_TRACES, window | _bounds(starts, DAY_MICROS))
-    new_keys = f"SELECT {KEY} FROM spans WHERE {_NEW} AND kind IN {{kinds:Array(String)}}"
+    new_keys = f"SELECT arrayJoin({KEYS}) FROM spans WHERE {_NEW} AND kind IN {{kinds:Array(String)}}"
     return sorted({row["trace_id"] for row in rows} | _traces_sharing(store, new_keys, window, starts))
 
 
@@ -87,7 +87,7 @@ _TRACES = f"""
 def traces_of_keys(store: Store, spans: Sequence[Span]) -> set[str]:
     """Traces that share a call with these spans."""
     calls = [span for span in spans if span.kind in CALL_KINDS]
-    keys = {span.call_key or span.response_id for span in calls} - {""}
+    keys = {key for span in calls for key in (span.call_key, span.response_id)} - {""}
     if not keys:
         return set()
     starts = [span.started_at for span in calls]
@@ -101,9 +101,9 @@ def _traces_sharing(store: Store, keys: str, parameters: dict[str, Any], starts:
     rows = store.query(
         f"""
         SELECT arrayJoin(traces) AS trace_id FROM (
-            SELECT groupUniqArray(trace_id) AS traces FROM spans
-            WHERE {KEY} IN ({keys}) AND {KEY} != '' AND kind IN {{kinds:Array(String)}} AND {_IN_TIME}
-            GROUP BY {KEY} HAVING length(traces) > 1
+            SELECT groupUniqArray(trace_id) AS traces FROM spans ARRAY JOIN {KEYS} AS shared
+            WHERE shared IN ({keys}) AND kind IN {{kinds:Array(String)}} AND {_IN_TIME}
+            GROUP BY shared HAVING length(traces) > 1
         )
         """,
         parameters | _bounds(starts, HOUR_MICROS),

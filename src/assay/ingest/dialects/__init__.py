@@ -2,13 +2,13 @@
 
 A dialect has `SCOPES` (beginnings of instrumentation scope names) and `KEYS` (attributes that give it away),
 `fields(span)` (columns of the `spans` table) and `READ` (attributes that columns tell in full). The first that
-recognises a span speaks; the general GenAI dialect fills what it left blank. To add one: write the module, put it
-into DIALECTS, add its recorded payloads to the tests.
+recognises a span speaks; others that do, and the general GenAI dialect last, fill what it left blank. To add one:
+write the module, put it into DIALECTS, add its recorded payloads to the tests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -27,8 +27,7 @@ from assay.ingest.dialects import (
     traceloop,
     vercel,
 )
-from assay.ingest.dialects.fields import blanks_filled, to_json
-from assay.ingest.dialects.messages import messages
+from assay.ingest.dialects.fields import blanks_filled
 from assay.ingest.otlp import RawSpan
 
 
@@ -61,43 +60,35 @@ DIALECTS: tuple[Dialect, ...] = (
 )
 
 TOKENS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
-CONTENT = ("system", "prompt", "response", "tool_calls", "messages_in", "messages_out")
 
 
 def read(span: RawSpan) -> tuple[dict[str, Any], Set[str]]:
     """The columns that the span's dialects tell, and the attributes that those columns tell in full."""
     columns, read = _told(span)
-    if columns["kind"] == "embedding":
-        # What is embedded is no question, and vectors are no answer.
-        texts = columns.get("prompt")
-        asked = columns.get("messages_in") or (to_json(messages(texts)) if texts else "")
-        columns |= {**dict.fromkeys(CONTENT, ""), "messages_in": asked}
-    return columns, read
+    return genai.without_texts(columns) if columns["kind"] == "embedding" else columns, read
 
 
 def _told(span: RawSpan) -> tuple[dict[str, Any], Set[str]]:
-    columns = genai.fields(span)
-    dialect = _spoken_in(span)
-    if dialect is None:
-        return columns, genai.READ
-    own = dialect.fields(span)
-    if own.pop("tokens_estimated", False):
-        # Every call's missing tokens are estimated in one way: ours.
-        columns, own = ({k: v for k, v in told.items() if k not in TOKENS} for told in (columns, own))
-    if any(own.get(name) for name in CONTENT):
-        columns = {name: value for name, value in columns.items() if name not in CONTENT}
-    return blanks_filled(own, columns), genai.READ | dialect.READ
+    columns, consumed = genai.fields(span), genai.READ
+    for dialect in reversed(_spoken_in(span)):
+        own = dialect.fields(span)
+        if own.pop("tokens_estimated", False):
+            # Every call's missing tokens are estimated in one way: ours.
+            columns, own = ({k: v for k, v in told.items() if k not in TOKENS} for told in (columns, own))
+        if any(own.get(name) for name in genai.TEXTS):
+            columns = {name: value for name, value in columns.items() if name not in genai.TEXTS}
+        columns, consumed = blanks_filled(own, columns), consumed | dialect.READ
+    return columns, consumed
 
 
-def _spoken_in(span: RawSpan) -> Dialect | None:
+def _spoken_in(span: RawSpan) -> Sequence[Dialect]:
+    """The dialects that recognise the span, in their order, up to that of its scope. Some senders speak several."""
     by_scope = _by_scope(span.scope_name)
+    owner = DIALECTS[by_scope : by_scope + 1] if by_scope is not None else ()
     if _ALL_KEYS.isdisjoint(span.attributes):
-        return DIALECTS[by_scope] if by_scope is not None else None
-    last = len(DIALECTS) if by_scope is None else by_scope
-    for dialect in DIALECTS[:last]:
-        if any(key in span.attributes for key in dialect.KEYS):
-            return dialect
-    return DIALECTS[by_scope] if by_scope is not None else None
+        return owner
+    others = DIALECTS if by_scope is None else DIALECTS[:by_scope]
+    return (*(dialect for dialect in others if not span.attributes.keys().isdisjoint(dialect.KEYS)), *owner)
 
 
 _ALL_KEYS = frozenset(key for dialect in DIALECTS for key in dialect.KEYS)

@@ -111,8 +111,10 @@ def to_json(value: Any) -> str:
     """Compact JSON; bytes and other strangers become text."""
     try:
         return msgspec.json.encode(value).decode()
-    except (TypeError, ValueError, RecursionError):
+    except (TypeError, ValueError):
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_shown)
+    except RecursionError:
+        return ""
 
 
 def objects(value: Any) -> list[dict[str, Any]]:

@@ -24,8 +24,8 @@ from assay.ingest.dialects.fields import (
     to_json,
     told,
 )
-from assay.ingest.dialects.messages import conversation
-from assay.ingest.dialects.models import finish_reason_named
+from assay.ingest.dialects.messages import conversation, messages
+from assay.ingest.dialects.models import finish_reason_named, known_response_id, provider_of_model
 from assay.ingest.dialects.usage import usage
 from assay.ingest.otlp import RawSpan
 from assay.records import Event, Kind
@@ -64,6 +64,8 @@ USAGE: Table = {
         "gen_ai.usage.cache_read.input_tokens",
         "gen_ai.usage.cache_read_input_tokens",
         "gen_ai.usage.details.cache_read_tokens",
+        "gen_ai.usage.details.cache_read_input_tokens",
+        "gen_ai.usage.details.cached_tokens",
     ),
     "cache_write_tokens": (
         "gen_ai.usage.cache_write.input_tokens",
@@ -71,6 +73,7 @@ USAGE: Table = {
         "gen_ai.usage.cache_creation_input_tokens",
         "gen_ai.usage.cache_write_input_tokens",
         "gen_ai.usage.details.cache_write_tokens",
+        "gen_ai.usage.details.cache_creation_input_tokens",
     ),
     "reasoning_tokens": (
         "gen_ai.usage.reasoning.output_tokens",
@@ -110,10 +113,14 @@ def fields(span: RawSpan) -> dict[str, Any]:
     return columns({**as_attributes(heard), **span.attributes} if heard else span.attributes)
 
 
-def told_by_events(events: Iterable[Event]) -> dict[str, Any]:
-    """The columns that a span's log records tell."""
+def told_by_events(events: Iterable[Event], kind: Kind) -> dict[str, Any]:
+    """The columns that the log records of a span of this kind tell."""
     attributes = as_attributes(said(events))
     found = columns(attributes, content_of="llm")
+    if kind == "embedding":
+        found = without_texts(found)
+    provider = provider_of_model(found.get("response_model", ""))
+    found["response_id"] = known_response_id(found.get("response_id", ""), provider)
     found |= {
         "error_type": text(attributes, "error.type", "exception.type").rpartition(".")[2],
         "error_message": text(attributes, "exception.message"),
@@ -131,9 +138,19 @@ def columns(a: Attributes, content_of: Kind | None = None) -> dict[str, Any]:
         found["time_to_first_token_ms"] = seconds * 1000
     answers = structured(first(a, "gen_ai.output.messages"))
     found["finish_reason"] = _finish_reason(a, answers)
-    if "tool_definitions" not in found and (functions := indexed(a, "llm.request.functions")):
-        found["tool_definitions"] = to_json(functions)
+    if "tool_definitions" not in found and "llm.request.functions.0.name" in a:
+        found["tool_definitions"] = to_json(indexed(a, "llm.request.functions"))
     return found | _content(a, answers, content_of or kind)
+
+
+TEXTS = ("system", "prompt", "response", "tool_calls", "messages_in", "messages_out")
+
+
+def without_texts(columns: dict[str, Any]) -> dict[str, Any]:
+    """The columns of an embedding: what is embedded is no question, and vectors are no answer."""
+    texts = columns.get("prompt")
+    asked = columns.get("messages_in") or (to_json(messages(texts)) if texts else "")
+    return {**columns, **dict.fromkeys(TEXTS, ""), "messages_in": asked}
 
 
 def _kind(found: Mapping[str, Any], a: Attributes) -> Kind:

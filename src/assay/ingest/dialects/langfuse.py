@@ -37,9 +37,17 @@ KINDS: dict[str, Kind] = {
 SPAN: Table = {
     # The SDK writes the answer's model over the request's as soon as it is known.
     "response_model": ("langfuse.observation.model.name",),
-    "session_id": ("session.id", "langfuse.session.id", "langfuse.trace.metadata.langfuse_session_id"),
-    "user_id": ("user.id", "langfuse.user.id", "langfuse.trace.metadata.langfuse_user_id"),
-    "request_model": ("langfuse.observation.model.name",),
+    "session_id": (
+        *("session.id", "langfuse.session.id", "langfuse.trace.metadata.langfuse_session_id"),
+        *("langfuse.observation.metadata.langfuse_session_id", "langfuse.observation.metadata.session_id"),
+    ),
+    "user_id": (
+        *("user.id", "langfuse.user.id", "langfuse.trace.metadata.langfuse_user_id"),
+        *("langfuse.observation.metadata.langfuse_user_id", "langfuse.observation.metadata.user_id"),
+    ),
+    # Under LangChain the request's model and its provider are kept beside it.
+    "request_model": ("langfuse.observation.metadata.ls_model_name", "langfuse.observation.model.name"),
+    "provider": ("langfuse.observation.metadata.ls_provider",),
     "response_id": ("langfuse.observation.metadata.id", "langfuse.observation.metadata.response_id"),
     "finish_reason": ("langfuse.observation.metadata.finish_reason",),
 }

@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from assay.ingest.dialects.fields import Table, first, indexed, names_in, number, structured, text, told
+from assay.ingest.dialects.fields import (
+    Attributes,
+    Table,
+    as_text,
+    first,
+    indexed,
+    names_in,
+    number,
+    structured,
+    text,
+    told,
+)
 from assay.ingest.dialects.messages import conversation, messages
 from assay.ingest.dialects.models import split_model
 from assay.ingest.dialects.usage import usage_of
@@ -35,8 +46,7 @@ def fields(span: RawSpan) -> dict[str, Any]:
     """The columns of the `spans` table that this span tells."""
     a = span.attributes
     if span.name == "raw_gen_ai_request":
-        ids = (value for name, value in a.items() if name.startswith("llm.") and name.endswith(".id"))
-        return {"kind": "span", "response_id": next(filter(None, map(str, ids)), "")}
+        return {"kind": "span", "response_id": _echoed(a, ".id"), "finish_reason": _echoed(a, ".stop_reason")}
     if not ("gen_ai.request.model" in a or "gen_ai.operation.name" in a):
         return {"kind": "span"}
     found = told(a, SPAN)
@@ -47,6 +57,12 @@ def fields(span: RawSpan) -> dict[str, Any]:
     found |= details
     found["reported_cost_usd"] = number(a, "gen_ai.cost.total_cost", "hidden_params.response_cost")
     return found | _content(span)
+
+
+def _echoed(a: Attributes, ending: str) -> str:
+    """What the provider's own answer says, in a key such as `llm.anthropic.id`."""
+    told = (as_text(value) for name, value in a.items() if name.startswith("llm.") and name.endswith(ending))
+    return next(filter(None, told), "")
 
 
 def _content(span: RawSpan) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from assay.ingest.dialects.answers import response_id
 from assay.ingest.dialects.fields import (
     Attributes,
     Table,
@@ -43,11 +44,12 @@ def fields(span: RawSpan) -> dict[str, Any]:
     if "request_data" not in a:
         raw = {name: value for name, value in usage_of(first(a, "gen_ai.usage.raw")).items() if value is not None}
         return {**raw, "response_id": text(a, "response_id"), **content_of_events(a, "events")}
-    request, response = structured(first(a, "request_data")), structured(first(a, "response_data"))
+    request, response = structured(first(a, "request_data")), structured(first(a, "response_data", "output"))
     asked = request if isinstance(request, dict) else {}
     answer = response if isinstance(response, dict) else {}
-    found = blanks_filled(told(a, SPAN), {"request_model": text(a, "gen_ai.request.model") or text(asked, "model")})
-    raw = first(a, "gen_ai.usage.raw") or answer.get("usage")
+    found: dict[str, Any] = {"response_id": response_id(response)}
+    found |= blanks_filled(told(a, SPAN), {"request_model": text(a, "gen_ai.request.model") or text(asked, "model")})
+    raw = first(a, "gen_ai.usage.raw", "usage") or answer.get("usage")
     found |= {name: value for name, value in usage_of(raw).items() if value is not None}
     found["reported_cost_usd"] = number(a, "operation.cost")
     found |= _streamed(span)
@@ -55,8 +57,9 @@ def fields(span: RawSpan) -> dict[str, Any]:
         found["kind"] = "embedding" if "input" in asked and "Embedding" in span.name else "llm"
     if not ("gen_ai.input.messages" in a or "gen_ai.output.messages" in a):
         said = content_of_events(a, "events")
-        combined = answer.get("message") or answer.get("combined_chunk_content") or answer
-        found |= said or conversation(asked, combined)._asdict()
+        combined = answer.get("message") or answer.get("combined_chunk_content") or response
+        # Of OpenAI Agents' calls the request has the answer too.
+        found |= said or conversation(first(a, "input") or asked, combined)._asdict()
     if "input" in asked and found.get("kind") == "embedding":
         found["prompt"] = as_text(asked["input"])
     return found
@@ -69,7 +72,7 @@ def _streamed(span: RawSpan) -> dict[str, Any]:
     if text(a, "logfire.span_type") == "log" and seconds is not None and 0 <= seconds <= LONGEST_CALL_SECONDS:
         began = span.end_ns // 1000 - round(seconds * 1e6)
         return {"call_key": _key(span), "stream": True, "started_at": began, "latency_ms": seconds * 1000}
-    answered = any(name in a for name in ("gen_ai.output.messages", "response_data", "gen_ai.response.id"))
+    answered = any(name in a for name in ("gen_ai.output.messages", "response_data", "output", "gen_ai.response.id"))
     return {} if answered or span.failed else {"call_key": _key(span)}
 
 

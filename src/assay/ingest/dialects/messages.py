@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from assay.ingest.dialects.fields import structured, to_json
+from assay.ingest.dialects.fields import as_text, structured, to_json
 
 Message = dict[str, Any]
 Part = dict[str, Any]
@@ -54,7 +54,7 @@ def conversation(inputs: Any, outputs: Any, system: Any = None) -> Texts:
 
     A list is left out where the texts say all of it: `messages_from_texts` makes it again.
     """
-    asked, answers = messages(inputs), messages(outputs, role="assistant")
+    asked, answers = messages(inputs), _without_chunks(messages(outputs, role="assistant"))
     instructions = _instructions(system)
     for message in asked:
         if message["role"] in SYSTEM_ROLES and (text := message_text(message)) and text not in instructions:
@@ -74,6 +74,13 @@ def conversation(inputs: Any, outputs: Any, system: Any = None) -> Texts:
     )
 
 
+def _without_chunks(answers: list[Message]) -> list[Message]:
+    """The last of several answers alone where it is the others put together: a stream, told as it came."""
+    if len(answers) > 2 and message_text(answers[-1]) == "".join(map(message_text, answers[:-1])) != "":
+        return answers[-1:]
+    return answers
+
+
 def messages_from_texts(system: str, prompt: str) -> list[Message]:
     """The message list that `conversation` left out since its texts say all of it."""
     texts = {"system": system, "user": prompt}
@@ -81,8 +88,17 @@ def messages_from_texts(system: str, prompt: str) -> list[Message]:
 
 
 def messages(value: Any, role: str = "user") -> list[Message]:
-    """A message list in the form of the conventions; `role` is that of texts without one."""
-    data = structured(value)
+    """A message list in the form of the conventions; `role` is that of texts without one.
+
+    What is nested beyond reading is one text.
+    """
+    try:
+        return _messages(structured(value), role)
+    except RecursionError:
+        return [{"role": role, "parts": [_text(as_text(value))]}]
+
+
+def _messages(data: Any, role: str) -> list[Message]:
     if isinstance(data, str):
         return [{"role": role, "parts": [_text(data)]}] if data else []
     if isinstance(data, dict):
@@ -133,7 +149,13 @@ def _is_text(part: Any) -> bool:
 
 
 def _instructions(system: Any) -> list[str]:
-    data = structured(system)
+    try:
+        return _instruction_texts(structured(system))
+    except RecursionError:
+        return [as_text(system)]
+
+
+def _instruction_texts(data: Any) -> list[str]:
     if isinstance(data, str):
         return [data] if data else []
     if isinstance(data, list) and any(isinstance(item, dict) and "role" in item for item in data):
@@ -263,7 +285,7 @@ def _kind(item: Mapping[str, Any]) -> str:
         return item["type"]
     if isinstance(item.get("text"), str):
         return "text"
-    return next((name for name in _UNTYPED if name in item), "")
+    return next((name for name in _UNTYPED if item.get(name) is not None), "")
 
 
 def _text(text: str) -> Part:

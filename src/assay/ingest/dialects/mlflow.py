@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from assay.ingest.dialects.fields import Table, blanks_filled, count, number, structured, text, to_json, told
+from assay.ingest.dialects.fields import Table, blanks_filled, count, number, structured, text, to_json, told, within
 from assay.ingest.dialects.messages import conversation
 from assay.ingest.dialects.usage import usage, usage_of
 from assay.ingest.otlp import RawSpan
@@ -37,7 +37,8 @@ SPAN: Table = {
 }
 READ = frozenset({"mlflow.spanType", "mlflow.chat.tokenUsage", "mlflow.llm.model"})
 
-_FIRST_CHUNK = "mlflow.chunk.item.0"
+_FIRST_CHUNK = ("mlflow.chunk.item.0", "new_token")
+_LAST_CHUNKS = 3
 
 
 def fields(span: RawSpan) -> dict[str, Any]:
@@ -49,17 +50,28 @@ def fields(span: RawSpan) -> dict[str, Any]:
     response = answer if isinstance(answer, dict) else {}
     found: dict[str, Any] = {"kind": kind}
     if kind in ("llm", "embedding"):
-        found |= {"response_model": text(response, "model"), "response_id": text(response, "id")}
-        found = blanks_filled(found, told({**request, **a}, SPAN))
+        last = _last_of_langchain(span)
+        found |= {
+            "response_model": text(response, "model") or text(last, "model_name"),
+            "response_id": text(response, "id"),
+        }
+        found = blanks_filled(found, told({**within(a, "invocation_params"), **request, **a}, SPAN))
         found |= _usage(a.get("mlflow.chat.tokenUsage"), usage_of(response.get("usage")))
-        found["finish_reason"] = _finish_reason(response)
+        found["finish_reason"] = _finish_reason(response) or text(last, "finish_reason")
     else:
         found |= told(a, {name: SPAN[name] for name in ("session_id", "user_id")})
     cost = a.get("mlflow.llm.cost")
     found["reported_cost_usd"] = number(cost, "total_cost") if isinstance(cost, dict) else None
-    if waited := next((event.time_ns - span.start_ns for event in span.events if event.name == _FIRST_CHUNK), 0):
+    if waited := next((event.time_ns - span.start_ns for event in span.events if event.name in _FIRST_CHUNK), 0):
         found |= {"time_to_first_token_ms": waited / 1e6, "stream": True}
     return found | _content(kind, asked, answer, a.get("mlflow.chat.tools") or request.get("tools"))
+
+
+def _last_of_langchain(span: RawSpan) -> dict[str, Any]:
+    """What the last chunks of a stream under LangChain say of the whole answer: it is not among the outputs."""
+    chunks = (structured(event.attributes.get("chunk")) for event in span.events[-_LAST_CHUNKS:])
+    told_last = [within(within(chunk, "kwargs"), "generation_info") for chunk in chunks]
+    return next(filter(None, told_last), {})
 
 
 def _usage(told_by_mlflow: Any, raw: dict[str, int | None]) -> dict[str, int | None]:

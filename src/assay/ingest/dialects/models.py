@@ -114,6 +114,16 @@ def split_model(model: str) -> tuple[str, str]:
     return "", model
 
 
+INVENTED_ID = re.compile(r"chatcmpl-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+FOREIGN = ("anthropic", "aws.bedrock", "cohere", "gcp.gemini", "gcp.vertex_ai")
+"""Providers that never give such ids: LiteLLM makes them for answers whose own id it does not pass on."""
+
+
+def known_response_id(response_id: str, provider: str) -> str:
+    """The id, "" where it is not the provider's."""
+    return "" if provider in FOREIGN and INVENTED_ID.match(response_id) else response_id
+
+
 def finish_reason_named(reason: str) -> str:
     """stop, length, tool_calls, content_filter or error; another reason as it is, in lower case."""
     plain = reason.strip().lower().replace("-", "_")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from assay.ingest.dialects.answers import response_id, response_model
 from assay.ingest.dialects.fields import (
     Attributes,
     Table,
@@ -38,7 +39,8 @@ KINDS: dict[str, Kind] = {
 SPAN: Table = {
     "provider": ("llm.provider", "llm.system"),
     "request_model": ("llm.request.model_name",),
-    "response_model": ("llm.response.model_name", "llm.model_name", "embedding.model_name"),
+    "response_model": ("llm.response.model_name", "llm.response.model", "llm.model_name", "embedding.model_name"),
+    "response_id": ("llm.response.id",),
     "session_id": ("session.id",),
     "user_id": ("user.id",),
     "finish_reason": ("llm.finish_reason",),
@@ -77,9 +79,11 @@ def fields(span: RawSpan) -> dict[str, Any]:
             found,
             {
                 "request_model": text(request, "model") or text(a, "llm.model_name"),
-                "response_id": _response_id(response),
+                "response_id": response_id(answer),
             },
         )
+        if "llm.response.model_name" not in a and (model := response_model(answer)):
+            found["response_model"] = model  # llm.model_name may be the model that was asked for
     tokens = told(a, USAGE)
     found |= usage(*(tokens.get(name) for name in USAGE)) if tokens else usage_of(response.get("usage"))
     found["kind"] = kind
@@ -87,15 +91,6 @@ def fields(span: RawSpan) -> dict[str, Any]:
     if waited := next((event.time_ns - span.start_ns for event in span.events if event.name == _FIRST_TOKEN), 0):
         found["time_to_first_token_ms"] = waited / 1e6
     return found | _content(a, kind, asked, answer)
-
-
-def _response_id(response: dict[str, Any]) -> str:
-    """The provider's id of an answer, as its own API or LangChain passes it on."""
-    generation = response.get("generations")
-    while isinstance(generation, list) and generation:
-        generation = generation[0]
-    metadata = within(within(within(generation, "message"), "kwargs"), "response_metadata")
-    return text(response, "id") or text(within(response, "llm_output"), "id") or text(metadata, "id")
 
 
 def _content(a: Attributes, kind: Kind, asked: Any, answer: Any) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def usage_of(value: Any) -> dict[str, int | None]:
         # Gemini counts thoughts beside its answer; who passes other models on in its form may count them within.
         total, into = count(data, "total_token_count", "totalTokenCount"), count(data, *_INPUT)
         output = output + thoughts if total is None or into is None else max(output, total - into)
-    reasoning = count(details_out, "reasoning_tokens", "reasoningTokens", "reasoning")
+    reasoning = count(details_out, "reasoning_tokens", "reasoningTokens", "reasoning", "thinking_tokens")
     return usage(
         count(data, *_INPUT),
         output,

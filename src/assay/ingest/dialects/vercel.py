@@ -7,9 +7,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from assay.ingest.dialects.fields import Attributes, Table, first, names_in, structured, text, to_json, told
+from assay.ingest.dialects.fields import (
+    Attributes,
+    Table,
+    blanks_filled,
+    first,
+    names_in,
+    structured,
+    text,
+    to_json,
+    told,
+    within,
+)
 from assay.ingest.dialects.messages import conversation
-from assay.ingest.dialects.usage import usage
+from assay.ingest.dialects.usage import usage, usage_of
 from assay.ingest.otlp import RawSpan
 from assay.records import Kind
 
@@ -54,9 +65,17 @@ def fields(span: RawSpan) -> dict[str, Any]:
     if kind not in ("llm", "embedding"):
         return {**found, "response_id": "", **_content(a, kind)}
     tokens = told(a, USAGE)
-    found |= usage(*(tokens.get(name) for name in USAGE))
+    found |= blanks_filled(_own_usage(a), usage(*(tokens.get(name) for name in USAGE)))
     found["stream"] = operation.endswith(".doStream")
     return found | _content(a, kind)
+
+
+def _own_usage(a: Attributes) -> dict[str, int | None]:
+    """What the provider itself counts as input and thoughts: version 5 leaves Anthropic's cached tokens out."""
+    metadata = structured(first(a, "ai.response.providerMetadata", "ai.result.providerMetadata"))
+    told_by = metadata.values() if isinstance(metadata, dict) else ()
+    counted = next((usage_of(within(one, "usage")) for one in told_by if within(one, "usage")), {})
+    return {name: count for name, count in counted.items() if name != "output_tokens"}  # of a stream: its beginning
 
 
 def _kind(operation: str) -> Kind:
