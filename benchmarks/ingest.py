@@ -76,13 +76,10 @@ def main() -> None:
 
 
 def _run(options: argparse.Namespace) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as directory, multiprocessing.Pool(options.connections) as pool:
+    with tempfile.TemporaryDirectory() as directory, _senders(options, options.spans) as pool:
         with server(Path(directory), ASSAY_QUALITY__SCORERS=options.scorers) as (url, pid):
-            jobs = _jobs(options, url, options.spans)
-            # Bodies are made in the workers before the clock starts.
-            pool.map(_prepare, jobs, chunksize=1)
             began, spent = time.perf_counter(), cpu_seconds(pid)
-            waits = _waits(pool, jobs)
+            waits = _waits(pool, _jobs(options, url, options.spans))
             answered = time.perf_counter() - began
             _await_all(lambda: not _pending_spans(url))
             elapsed = time.perf_counter() - began
@@ -95,7 +92,7 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         "raw engine rows/s": raw,
         "share of raw": stored / elapsed / raw,
         "stored": stored,
-        "sent": sum(job.bodies * job.batch for job in jobs),
+        "sent": options.spans // options.batch // options.connections * options.connections * options.batch,
         "last stored after last ack s": elapsed - answered,
         **_percentiles("ack", waits),
         **_percentiles("ack at 1,000 spans/s", steady),
@@ -104,6 +101,16 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         "Python": spent["python"] / stored * 1e6,
         "merges": spent.get("MergeMutate", 0.0) / stored * 1e6,
     }
+
+
+@contextmanager
+def _senders(options: argparse.Namespace, spans: int) -> Generator[Pool]:
+    """Processes that send, each of which has all bodies: none is made while the clock runs."""
+    jobs = [*_jobs(options, "", spans), *_steady_jobs(options, "")]
+    with multiprocessing.Pool() as makers:
+        _prepared.update(zip((job.seed for job in jobs), makers.map(_bodies, jobs, chunksize=1), strict=True))
+    with multiprocessing.Pool(options.connections) as senders:
+        yield senders
 
 
 def _jobs(options: argparse.Namespace, url: str, spans: int, **headers: str) -> list[Job]:
@@ -145,14 +152,12 @@ def _await_all(done: Callable[[], bool], seconds: float = 60.0) -> None:
 _prepared: dict[int, list[bytes]] = {}
 
 
-def _prepare(job: Job) -> None:
+def _bodies(job: Job) -> list[bytes]:
     rng = random.Random(f"{job.seed}-{time.time_ns()}")
-    _prepared[job.seed] = [chat_batch(job.batch, job.text_bytes, rng) for _ in range(job.bodies)]
+    return [chat_batch(job.batch, job.text_bytes, rng) for _ in range(job.bodies)]
 
 
 def _send(job: Job) -> list[float]:
-    if job.seed not in _prepared:
-        _prepare(job)
     connection = http.client.HTTPConnection(job.url.removeprefix("http://"))
     waits, due = list[float](), time.perf_counter()
     for body in _prepared[job.seed]:
@@ -224,12 +229,11 @@ def _peer_rate(options: argparse.Namespace, name: str) -> dict[str, float] | str
         return "not installed: give its environment with --peers-venv"
     with (
         tempfile.TemporaryDirectory() as directory,
-        multiprocessing.Pool(options.connections) as pool,
+        _senders(options, options.peer_spans) as pool,
         _peer_at_work(program, peer, Path(directory)) as url,
     ):
         jobs = _jobs(options, url, options.peer_spans, **dict(peer.headers))
         sent = sum(job.bodies * job.batch for job in jobs)
-        pool.map(_prepare, jobs, chunksize=1)
         began = time.perf_counter()
         _waits(pool, jobs)
         database = Path(directory) / peer.database
