@@ -150,6 +150,7 @@ def test_help_lists_the_commands() -> None:
         "reprice",
         "doctor",
         "simulate",
+        "quality",
     ]
 
 

@@ -23,7 +23,7 @@ from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 
 import corpus
-from agreement import auroc
+from assay.quality.agreement import auroc
 from assay.quality.text import clean
 from assay.quality.toxicity import (
     BYTE_BUCKETS,
