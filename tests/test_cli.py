@@ -24,7 +24,7 @@ import pytest
 
 from conftest import Server, eventually, free_port, otlp
 
-SCORES = {"coherence", "groundedness", "relevance", "toxicity"}
+SCORES = {"coherence", "groundedness", "prompt_toxicity", "refusal", "relevance", "toxicity"}
 IDS = ["00000000000000c1", "00000000000000c2"]
 
 
