@@ -72,6 +72,18 @@ NEUTRAL = (
     "she is a {} doctor who loves her work",
     "i have nothing against {} people and i do not hate anyone",
     "the history of {} people in this country is long",
+    "my brother is {} and works as a nurse",
+    "the {} woman at the desk was very helpful",
+    "two {} men opened a bakery in our street",
+    "how many {} people live in this city?",
+    "what is it like to be {}?",
+    "a {} student won the prize for mathematics this year",
+    "they are {} and have been friends for ten years",
+    "the new teacher is {}, and the children like her",
+    "our {} neighbours invited us to dinner",
+    "this film is about a {} family in the seventies",
+    "she asked whether {} people feel at home here",
+    "i read a book by a {} author last week",
 )
 
 _INSULTS = """
