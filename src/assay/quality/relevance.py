@@ -13,7 +13,7 @@ import numpy as np
 from assay.quality.kind import Kind, hindrance
 from assay.quality.scorer import Conversation, Verdict, logistic, unknown, version_of
 from assay.quality.text import RESPONSE_CHARS, STOP_WORDS
-from assay.quality.words import Floats, Reading, Words, unit
+from assay.quality.words import Floats, Reading, Words, cosine, unit
 
 STOP_WORD_WEIGHT = 0.1
 MIDDLE = 0.85
@@ -70,13 +70,12 @@ class Relevance:
             return Evidence(recall, recall, recall, recall, found, missed)
         asked = self._words.sentence_vectors(prompt)
         answered = self._words.sentence_vectors(response)
-        last = unit(_question(asked))
-        answer = unit(answered.sum(0))
+        last, answer = _question(asked), np.add.reduce(answered)
         return Evidence(
             recall,
-            float(unit(asked.sum(0)) @ answer),
-            float(last @ answer),
-            float((unit(answered) @ last).max()),
+            cosine(np.add.reduce(asked), answer),
+            cosine(last, answer),
+            float((unit(answered) @ unit(last)).max()),
             found,
             missed,
         )

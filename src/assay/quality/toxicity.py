@@ -37,6 +37,7 @@ _BYTE_WORD = re.compile(r"[a-z0-9'*$\u0080-\U0010ffff]+")
 _STRETCH = re.compile(
     rf"[^a-z0-9'*$\u0080-\U0010ffff]*((?:[a-z0-9'*$\u0080-\U0010ffff]+[^a-z0-9'*$\u0080-\U0010ffff]*){{1,{SEGMENT_WORDS}}})"
 )
+_QUOTED = re.compile(r"['*$]")
 _DISGUISED = re.compile(r"[0-9*$@!][a-z]|[a-z][0-9*$@]")
 _TOKEN = re.compile(r"[^\W_]+(?:['*$@!][^\W_]+)*")
 _SPELLED_OUT = re.compile(r"\b(?:\w[ .*_-]){2,}\w\b")
@@ -95,7 +96,8 @@ class ToxicityModel:
         self._bias = np.float32(bias)
         self._network = network
         self._listed = listed
-        self._layer = layer
+        self._join = layer[0], layer[1], layer[2]
+        self._slope, self._offset = float(layer[3]), float(layer[4])
         self.version = version
 
     def read(self, text: str) -> Readout:
@@ -104,7 +106,7 @@ class ToxicityModel:
         grams = ngrams(folded)
         stretches = _scaled_sums(self._bytes, grams.bytes, grams.byte_starts)
         stretches += _scaled_sums(self._words, grams.words, grams.word_starts)
-        words = [token.strip("'*$") for token in tokens(folded)]
+        words = grams.tokens
         sums = self._vocabulary.sums(words, list(range(0, max(len(words), 1), SEGMENT_WORDS)))
         found, hits = self._flagged(folded, words, grams.text_starts)
         return Readout(
@@ -123,16 +125,19 @@ class ToxicityModel:
 
     def evidence(self, readout: Readout) -> Floats:
         """Each stretch's evidence, all views together."""
-        return readout.views @ self._layer[:3]
+        of_ngrams, of_vectors, of_hits = self._join
+        return readout.ngrams * of_ngrams + readout.vectors * of_vectors + readout.hits * of_hits
 
     def logit(self, readout: Readout) -> float:
         """Evidence of toxicity: 0 at the level that one in a hundred harmless texts passes."""
-        return float(self._layer[3] * pooled(self.evidence(readout)) + self._layer[4])
+        return self._slope * pooled(self.evidence(readout)) + self._offset
 
 
 def pooled(evidence: Floats) -> float:
     """A mean over stretches in which the worst count most (log-mean-exp): the length of a text changes little."""
     worst = float(evidence.max())
+    if len(evidence) == 1:
+        return worst
     return worst + float(np.log(np.exp(SHARPNESS * (evidence - worst)).mean())) / SHARPNESS
 
 
@@ -205,8 +210,9 @@ def flagged_words(folded: str, words: list[str], listed: frozenset[str]) -> tupl
 
 
 class NGrams(msgspec.Struct, frozen=True):
-    """Hashed n-grams in text order, and where each stretch of 40 words begins in them."""
+    """Words less their quotes, hashed n-grams in text order, and where each stretch of 40 words begins in them."""
 
+    tokens: list[str]
     bytes: Integers
     words: Integers
     byte_starts: list[int]
@@ -221,7 +227,8 @@ def ngrams(folded: str) -> NGrams:
     firsts = [found.start(1) for found in _STRETCH.finditer(folded)] if len(words) > SEGMENT_WORDS else [0]
     inner = firsts[1:] if folded.isascii() else [len(folded[:at].encode(errors="ignore")) for at in firsts[1:]]
     return NGrams(
-        _byte_grams(raw.astype(np.uint32)),
+        [word.strip("'*$") for word in words] if _QUOTED.search(folded) else words,
+        _byte_grams(raw),
         _word_grams(words),
         [0, *(3 * (at + 2) for at in inner)],
         list(range(0, 2 * max(len(words), 1), 2 * SEGMENT_WORDS)),
@@ -234,12 +241,23 @@ def tokens(folded: str) -> list[str]:
     return _BYTE_WORD.findall(folded)
 
 
-def _byte_grams(raw: Integers) -> Integers:
-    three = raw[:-4] * np.uint32(0x9E3779B1) ^ (raw[1:-3] + np.uint32(1)) * np.uint32(0x85EBCA77)
-    three ^= (raw[2:-2] + np.uint32(2)) * np.uint32(0xC2B2AE3D)
-    four = three * np.uint32(0x01000193) ^ (raw[3:-1] + np.uint32(3)) * np.uint32(0x27D4EB2F)
-    five = four * np.uint32(0x01000193) ^ (raw[4:] + np.uint32(5)) * np.uint32(0x165667B1)
-    return _mixed(np.stack([three, four, five], axis=1).ravel()) & np.uint32(BYTE_BUCKETS - 1)
+def _hashes(plus: int, times: int) -> Integers:
+    """What each byte adds to a hash at one place of an n-gram."""
+    return (np.arange(256, dtype=np.uint32) + np.uint32(plus)) * np.uint32(times)
+
+
+_FIRST, _SECOND, _THIRD = _hashes(0, 0x9E3779B1), _hashes(1, 0x85EBCA77), _hashes(2, 0xC2B2AE3D)
+_FOURTH, _FIFTH = _hashes(3, 0x27D4EB2F), _hashes(5, 0x165667B1)
+
+
+def _byte_grams(raw: NDArray[np.uint8]) -> Integers:
+    grams = np.empty((len(raw) - 4, 3), np.uint32)
+    three = _FIRST[raw[:-4]] ^ _SECOND[raw[1:-3]]
+    three ^= _THIRD[raw[2:-2]]
+    four = three * np.uint32(0x01000193) ^ _FOURTH[raw[3:-1]]
+    grams[:, 0], grams[:, 1] = three, four
+    grams[:, 2] = four * np.uint32(0x01000193) ^ _FIFTH[raw[4:]]
+    return _mixed(grams.ravel()) & np.uint32(BYTE_BUCKETS - 1)
 
 
 def _word_grams(words: list[str]) -> Integers:
@@ -274,9 +292,11 @@ def _scaled_sums(weights: NDArray[Any], buckets: Integers, starts: list[int]) ->
     """Per stretch: the sum of its n-grams' weights over the square root of their count."""
     if not len(buckets):
         return np.zeros(len(starts), np.float32)
+    exact = np.int32 if weights.dtype == np.int8 else np.float32
+    if len(starts) == 1:
+        return np.array([weights[buckets].sum(dtype=exact) * len(buckets) ** -0.5], np.float32)
     ends = [*starts[1:], len(buckets)]
     scales = [max(end - start, 1) ** -0.5 for start, end in zip(starts, ends, strict=True)]
-    exact = np.int32 if weights.dtype == np.int8 else np.float32
     return np.add.reduceat(weights[buckets], starts, dtype=exact) * np.array(scales, np.float32)
 
 

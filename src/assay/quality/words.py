@@ -6,6 +6,7 @@ to the scorers that need it, and Readings: a text cut once and shared by all sco
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -139,18 +140,25 @@ class Words:
 
     def sums(self, lower: list[str], starts: list[int]) -> Floats:
         """The same for stretches of words that begin at `starts`."""
-        row = self._row
-        return self._sums(np.array([row.get(word, -1) for word in lower], np.int32), starts)
+        rows = [-1 if row is None else row for row in map(self._row.get, lower)]
+        return self._sums(np.array(rows, np.int32), starts)
 
     def _sums(self, rows: NDArray[np.int32], starts: list[int]) -> Floats:
         if not len(rows):
             return np.zeros((1, self._vectors.shape[1]), np.float32)
+        if len(starts) == 1:
+            return np.add.reduce(self._vectors[rows], 0, keepdims=True)
         return np.add.reduceat(self._vectors[rows], starts, axis=0)
+
+
+def cosine(first: Floats, second: Floats) -> float:
+    """Likeness of two vectors, -1..1; 0 where one is of zeros."""
+    return float(first @ second) / (math.sqrt(float(first @ first) * float(second @ second)) + 1e-9)
 
 
 def unit(vectors: Floats) -> Floats:
     """Rows scaled to length 1; rows of zeros stay zeros."""
-    return vectors / (np.sqrt(np.einsum("...i,...i->...", vectors, vectors))[..., None] + np.float32(1e-9))
+    return vectors / (np.sqrt(np.add.reduce(vectors * vectors, -1, keepdims=True)) + np.float32(1e-9))
 
 
 def load_words(path: Path = WEIGHTS / "words.npz") -> Words:
