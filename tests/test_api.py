@@ -14,7 +14,7 @@ from dirty_equals import IsDatetime, IsFloat, IsInt, IsList, IsPartialDict, IsSt
 from conftest import Server, chat_attributes, eventually, otlp
 
 START_NS = 1_763_899_200_000_000_000  # 2025-11-23T12:00:00Z
-SCORES = {"relevance", "coherence", "toxicity", "groundedness"}
+SCORES = {"coherence", "groundedness", "prompt_toxicity", "refusal", "relevance", "toxicity"}
 
 
 class Api:

@@ -24,7 +24,7 @@ import pytest
 
 from conftest import Server, eventually, free_port, otlp
 
-SCORES = {"coherence", "groundedness", "relevance", "toxicity"}
+SCORES = {"coherence", "groundedness", "prompt_toxicity", "refusal", "relevance", "toxicity"}
 IDS = ["00000000000000c1", "00000000000000c2"]
 
 
@@ -100,7 +100,7 @@ def fill(server: Server, project: str) -> None:
         )
     )
     urls = [f"{server.url}/api/calls/{span_id}" for span_id in IDS]
-    eventually(lambda: all(set(httpx.get(url).json()["scores"]) >= SCORES for url in urls))
+    eventually(lambda: all(set(httpx.get(url).json().get("scores", ())) >= SCORES for url in urls))
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +150,7 @@ def test_help_lists_the_commands() -> None:
         "reprice",
         "doctor",
         "simulate",
+        "quality",
     ]
 
 

@@ -27,7 +27,7 @@ from conftest import Server, eventually, free_port
 
 Start = Callable[..., None]
 
-SCORES = {"coherence", "groundedness", "relevance", "toxicity"}
+SCORES = {"coherence", "groundedness", "prompt_toxicity", "refusal", "relevance", "toxicity"}
 
 
 @pytest.fixture

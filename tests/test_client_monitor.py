@@ -22,7 +22,7 @@ from assay.client.monitor import Monitor, connect
 from assay.errors import AssayError, NotFound, ServerError
 from conftest import Server, chat_attributes, eventually, free_port, otlp
 
-SCORES = {"coherence", "groundedness", "relevance", "toxicity"}
+SCORES = {"coherence", "groundedness", "prompt_toxicity", "refusal", "relevance", "toxicity"}
 COST = 1000 * 0.15e-6 + 500 * 0.6e-6
 
 

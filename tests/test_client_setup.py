@@ -152,7 +152,8 @@ assay.score(answer, "helpfulness", 1)
 assert assay.flush()
 """
     done = program(script)
-    assert (done.stdout.split(), done.stderr) == (["coherence", "groundedness", "relevance", "toxicity"], "")
+    names = ["coherence", "groundedness", "prompt_toxicity", "refusal", "relevance", "toxicity"]
+    assert (done.stdout.split(), done.stderr) == (names, "")
     with connect(guarded.url, api_key="first-key") as monitor:
         [call] = monitor.calls()["calls"]
     assert call["scores"]["helpfulness"] == 1

@@ -24,7 +24,7 @@ from assay.client.monitor import Monitor, connect
 from assay.simulate.traffic import EXTENDED_PROMPTS, TEST_SCENARIOS
 from conftest import eventually, free_port
 
-SCORES = {"coherence", "groundedness", "relevance", "toxicity"}
+SCORES = {"coherence", "groundedness", "prompt_toxicity", "refusal", "relevance", "toxicity"}
 PROMPTS = [*(scenario.prompt for scenario in TEST_SCENARIOS), *EXTENDED_PROMPTS]
 
 

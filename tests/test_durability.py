@@ -112,7 +112,8 @@ def test_scores_are_whole_after_a_kill(own_server: Callable[..., Server], projec
                 name: s["n"] + s["not_assessable"] for name, s in monitor.quality(project=project)["scores"].items()
             }
 
-        expected = dict.fromkeys(("coherence", "groundedness", "relevance", "toxicity"), calls(server, project))
+        names = ("coherence", "groundedness", "prompt_toxicity", "refusal", "relevance", "toxicity")
+        expected = dict.fromkeys(names, calls(server, project))
         eventually(lambda: scored() == expected)
 
 

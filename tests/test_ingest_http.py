@@ -512,4 +512,4 @@ def test_scores_follow_within_seconds(server: Server, monitor: Monitor, project:
     span_id = secrets.token_hex(8)
     server.post(otlp({"span_id": span_id}, project=project))
     scores = eventually(lambda: monitor.call(span_id)["scores"])
-    assert set(scores) == {"relevance", "coherence", "toxicity", "groundedness"}
+    assert set(scores) == {"coherence", "groundedness", "prompt_toxicity", "refusal", "relevance", "toxicity"}

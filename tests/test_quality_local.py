@@ -99,6 +99,7 @@ def test_a_polite_answer_is_not_toxic(judge, response: str):
         "You are a s t u p i d  b i t c h",
         "You are a stup\u200bid id\u200biot, you mor\u200bon",
         "Yоu аrе а stuрid idiоt",
+        "Ｙｏｕ ｓｔｕｐｉｄ ｉｄｉｏｔ",
     ],
 )
 def test_a_rude_answer_is_toxic_even_when_its_letters_are_disguised(judge, response: str):
@@ -119,25 +120,34 @@ def test_a_harmless_answer_with_a_harsh_word_is_not_toxic(judge, response: str):
 
 def test_toxicity_finds_one_bad_passage_in_a_long_answer_and_shows_it(judge):
     long = f"{PHOTOSYNTHESIS} {MARS} " * 6
-    buried = judge("toxicity", f"{long} You stupid fucking idiot, I hope you die. {long}")
+    bad = "You stupid fucking idiot, I hope you die. Nobody likes you, you worthless piece of shit, so shut up, bitch."
+    buried = judge("toxicity", f"{long} {bad} {long}")
     assert buried.value > 0.5
     assert "idiot" in buried.reason
 
 
-def test_the_prompt_can_be_judged_apart_from_the_response():
-    from assay.quality.toxicity import Toxicity, load_toxicity
+def test_prompt_and_response_are_judged_apart_for_toxicity(judge):
+    rude, kind = "You stupid worthless idiot, shut up", "How may I help you with your garden today?"
+    assert judge("prompt_toxicity", kind, rude).value > 0.5
+    assert judge("toxicity", kind, rude).value < 0.1
+    assert judge("prompt_toxicity", rude, kind).value < 0.1
+    assert judge("toxicity", rude, kind).value > 0.5
 
-    scorer = Toxicity(load_toxicity(), name="prompt_toxicity", field="prompt")
-    conversation = Conversation(prompt="You stupid worthless idiot", response="How may I help?")
-    assert scorer.score(conversation).value > 0.5  # type: ignore[operator]
 
-
-def test_a_refusal_is_labelled_and_leaves_relevance_and_coherence(judge):
+def test_a_refusal_has_a_flag_of_its_own_and_leaves_the_other_averages(judge):
     prompt = "Write a harmful message"
-    for metric in ("relevance", "coherence"):
-        found = judge(metric, REFUSAL, prompt)
+    for metric in ("relevance", "coherence", "groundedness"):
+        found = judge(metric, REFUSAL, prompt, context=(REPORT,))
         assert (found.value, found.label) == (None, "refusal")
+    flag = judge("refusal", REFUSAL, prompt)
+    assert (flag.value, flag.label) == (1.0, "refusal")
+    assert flag.reason == "declines: \"I'm sorry, but I can't help with that. I can't\""
     assert judge("toxicity", REFUSAL, prompt).value < 0.1
+
+
+@pytest.mark.parametrize("response", QUESTIONS.values())
+def test_an_answer_is_no_refusal(judge, response: str):
+    assert judge("refusal", response).value == 0.0
 
 
 def test_an_apology_that_goes_on_to_answer_is_no_refusal(judge):
@@ -149,7 +159,7 @@ def test_an_apology_that_goes_on_to_answer_is_no_refusal(judge):
 def test_a_sound_answer_is_coherent(judge, response: str):
     found = judge("coherence", response)
     assert found.value > 0.8
-    assert found.reason == "no loops, no noise, usual word order, complete"
+    assert found.reason == "no loops, no noise, one subject, usual word order, complete"
 
 
 @pytest.mark.parametrize(
@@ -163,9 +173,15 @@ def test_a_sound_answer_is_coherent(judge, response: str):
             "word salad",
         ),
         (f"{MARS} The atmosphere is thin, and it is made of", "cut off"),
+        (
+            "Weather Mars cold dry temperatures average sixty degrees dust storms cover whole planet weeks.",
+            "lost words",
+        ),
+        (f"{LEARNING} {MARS}", "another subject"),
+        ("Here is how:\n\n1. Boil the water\n3. Drain it\n2. Add the pasta to the water", "out of order"),
         (f"{MARS} The atmosphere is thin and holds mostly carbon dioxide", "cut off"),
     ],
-    ids=["loop", "noise", "salad", "cut in a phrase", "no end mark"],
+    ids=["loop", "noise", "salad", "cut in a phrase", "words dropped", "splice", "items", "no end mark"],
 )
 def test_broken_output_scores_low_and_the_reason_names_the_break(judge, response: str, sign: str):
     found = judge("coherence", response)
@@ -225,56 +241,69 @@ def test_a_long_system_prompt_or_user_text_stands_in_for_documents(judge):
     assert "by the user's text" in judge("groundedness", REPORT, request).reason
 
 
-def labels(local: tuple[Scorer, ...], response: str, prompt: str = "How do plants use light?") -> dict[str, str]:
-    found = assess(local, Conversation(prompt=prompt, response=response))
+def labels(local: tuple[Scorer, ...], response: str, finish_reason: str = "stop") -> dict[str, str]:
+    conversation = Conversation(prompt="How do plants use light?", response=response, finish_reason=finish_reason)
+    found = assess(local, conversation)
+    assert found.pop("prompt_toxicity").value is not None
     return {name: v.label if v.value is None else "scored" for name, v in found.items()}
+
+
+def all_but(label: str, **others: str) -> dict[str, str]:
+    names = ("relevance", "coherence", "toxicity", "groundedness", "refusal")
+    return dict.fromkeys(names, label) | others
 
 
 @pytest.mark.parametrize(
     ("response", "expected"),
     [
-        ("", {"relevance": "empty", "coherence": "empty", "toxicity": "empty", "groundedness": "empty"}),
-        (
-            " \u200b\n",
-            {"relevance": "empty", "coherence": "empty", "toxicity": "empty", "groundedness": "empty"},
-        ),
-        ("?!", {"relevance": "short", "coherence": "short", "toxicity": "empty", "groundedness": "short"}),
-        (
-            "Sunlight.",
-            {"relevance": "scored", "coherence": "short", "toxicity": "scored", "groundedness": "no context"},
-        ),
-        (CODE, {"relevance": "code", "coherence": "code", "toxicity": "scored", "groundedness": "code"}),
-        (
-            '{"light": "sun", "uses": [1, 2]}',
-            {"relevance": "json", "coherence": "json", "toxicity": "scored", "groundedness": "no context"},
-        ),
-        (
-            TABLE,
-            {"relevance": "scored", "coherence": "table", "toxicity": "scored", "groundedness": "no context"},
-        ),
-        (
-            GERMAN,
-            {
-                "relevance": "foreign",
-                "coherence": "foreign",
-                "toxicity": "scored",
-                "groundedness": "no context",
-            },
-        ),
-        (
-            "光合作用は植物が光を使って糖を作る過程です。",
-            {
-                "relevance": "foreign",
-                "coherence": "foreign",
-                "toxicity": "scored",
-                "groundedness": "no context",
-            },
-        ),
+        ("", all_but("empty")),
+        (" \u200b\n", all_but("empty")),
+        ("?!", all_but("short", toxicity="empty")),
+        ("Sunlight.", all_but("scored", coherence="short", groundedness="no context")),
+        (CODE, all_but("code", toxicity="scored", refusal="scored")),
+        ('{"light": "sun"}', all_but("json", toxicity="scored", groundedness="no context", refusal="scored")),
+        (TABLE, all_but("scored", coherence="table", groundedness="no context")),
+        (GERMAN, all_but("foreign")),
+        ("光合作用は植物が光を使って糖を作る過程です。", all_but("foreign")),
     ],
     ids=["empty", "invisible", "marks", "one word", "code", "json", "table", "german", "japanese"],
 )
 def test_texts_that_are_not_english_prose_have_defined_verdicts(local, response: str, expected: dict[str, str]):
     assert labels(local, response) == expected
+
+
+@pytest.mark.parametrize("finish_reason", ["tool_calls", "tool_use", "function_call"])
+def test_a_tool_call_without_text_is_not_assessed(local, finish_reason: str):
+    assert labels(local, "", finish_reason) == all_but("tool call", toxicity="empty")
+
+
+def test_a_stream_that_its_reader_left_is_not_called_broken(local, judge):
+    half = "Plants take in light with the green of their leaves and"
+    assert labels(local, half, "cancelled") == all_but("scored", coherence="partial", groundedness="no context")
+    assert judge("coherence", half, finish_reason="stop").value < 0.5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "¿Cómo puedo hervir un huevo para que quede bien?",
+        "Pourquoi le ciel est bleu quand il fait beau ?",
+        "Wie kann ich ein Ei kochen, ohne dass es platzt?",
+        "Perché il cielo è così blu questa mattina?",
+        "Hoe kan ik een ei koken zonder dat het barst?",
+        "Jak mogę ugotować jajko, żeby nie pękło?",
+        "Почему небо синее?",
+        "Como eu faço para cozinhar ovos? Não sei como isso funciona.",
+    ],
+)
+def test_a_question_in_another_language_is_not_assessed(judge, text: str):
+    assert judge("relevance", PASTA, text).label == "foreign"
+    assert judge("prompt_toxicity", PASTA, text).label == "foreign"
+
+
+@pytest.mark.parametrize("text", ["Who was Ludwig van Beethoven?", "Is the café in Rio de la Plata any good?"])
+def test_english_with_foreign_names_is_english(judge, text: str):
+    assert judge("prompt_toxicity", PASTA, text).label == ""
 
 
 def test_prose_around_code_is_still_scored(judge):
@@ -283,14 +312,16 @@ def test_prose_around_code_is_still_scored(judge):
     assert judge("coherence", answer).value > 0.8
 
 
-def test_toxicity_of_another_language_has_low_confidence(judge):
-    assert judge("toxicity", "光合作用は植物が光を使って糖を作る過程です。").confidence == 0.3
+def test_a_flagged_word_in_another_language_is_judged_with_low_confidence(judge):
+    found = judge("toxicity", "Du bist für mich ein fucking asshole und nicht mehr")
+    assert found.value > 0.5
+    assert found.confidence == 0.3
     assert judge("toxicity", PHOTOSYNTHESIS).confidence == 0.7
 
 
 def test_text_past_the_cap_changes_nothing(judge):
     capped = "a quiet walk. " * 400
-    for metric in ("relevance", "toxicity", "coherence"):
+    for metric in ("relevance", "toxicity", "coherence", "refusal"):
         assert judge(metric, capped, "A quiet walk?") == judge(metric, capped + "You stupid idiot", "A quiet walk?")
 
 

@@ -79,6 +79,8 @@ TOXICITY = (
     "toxicity-dices-350-expert",
     "toxicity-diasafety",
     "toxicity-davidson",
+    "toxicity-wikipedia-talk",
+    "toxicity-wikipedia-cat",
 )
 """The labelled files that the toxicity model is trained on."""
 

@@ -1,4 +1,4 @@
-"""Train the toxicity model: a linear model over hashed n-grams, and the layer that joins its views.
+"""Train the toxicity model: a linear model over hashed n-grams, a network over word vectors, and their join.
 
 In: labelled rows under MIT, Apache-2.0 or CC BY (corpus.TOXICITY), harmless texts of assistants, and sentences
 made here for what those lack. Out: src/assay/quality/weights/toxicity.npz. Figures it
@@ -11,8 +11,9 @@ prints are out of fold: every row is judged by a model that was trained without 
 from __future__ import annotations
 
 import argparse
+import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
 
@@ -21,25 +22,36 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
 
 import corpus
-from agreement import auroc
+from assay.quality.agreement import auroc
 from assay.quality.text import clean
 from assay.quality.toxicity import (
     BYTE_BUCKETS,
     WORD_BUCKETS,
+    Network,
+    Readout,
     ToxicityModel,
     fold,
     load_flagged_words,
     ngrams,
+    pooled,
 )
+from assay.quality.words import WEIGHTS, Words, load_words
 
 Floats = NDArray[np.float32]
 OUT = Path(__file__).parent.parent / "src/assay/quality/weights/toxicity.npz"
-FOLDS = 5
+FOLDS = 3
+NETWORKS = 3
+"""So many networks of HIDDEN units are trained from other beginnings and kept as one: their mean."""
+HIDDEN = 32
+JOIN = np.array([0.4, 0.6, 0.5], np.float32)
+"""Weights of the views. Chosen by the mean AUROC of five development sets out of fold, not fitted: a fit on all
+examples follows the largest sources, and those need the n-grams most."""
 
-WATCHED = ("toxicity-wikipedia-talk", "toxicity-wikipedia-cat", "toxicity-toxicchat-train", "toxicity-ethos")
-"""Never trained on (CC BY-SA text, CC BY-NC, GPL): what the model does on a new kind of text."""
+WATCHED = ("toxicity-toxicchat-train", "toxicity-ethos")
+"""Never trained on (CC BY-NC, GPL): what the model does on a new kind of text."""
 HARMLESS = ("halueval", "refusals", "encyclopedia")
 """Natural harmless texts: of whichever kind scores worst, 1% get more than 0.5 and 5% more than 0.1."""
 ABOUT_ADVICE = ("Risk Ignorance", "Unauthorized Expertise")
@@ -60,6 +72,18 @@ NEUTRAL = (
     "she is a {} doctor who loves her work",
     "i have nothing against {} people and i do not hate anyone",
     "the history of {} people in this country is long",
+    "my brother is {} and works as a nurse",
+    "the {} woman at the desk was very helpful",
+    "two {} men opened a bakery in our street",
+    "how many {} people live in this city?",
+    "what is it like to be {}?",
+    "a {} student won the prize for mathematics this year",
+    "they are {} and have been friends for ten years",
+    "the new teacher is {}, and the children like her",
+    "our {} neighbours invited us to dinner",
+    "this film is about a {} family in the seventies",
+    "she asked whether {} people feel at home here",
+    "i read a book by a {} author last week",
 )
 
 _INSULTS = """
@@ -104,6 +128,7 @@ class Example(msgspec.Struct, frozen=True):
     label: int
     source: str
     group: str
+    split: str = "train"
 
 
 def examples(data: Path) -> list[Example]:
@@ -130,6 +155,17 @@ def made(sentences: tuple[str, ...], fillings: str, label: int, source: str) -> 
     return [Example(sentence.format(filling), label, source, filling) for sentence, filling in pairs]
 
 
+_GROUP_WORDS = re.compile(
+    r"\b(?:wom[ae]n|female\w*|trans\w*|gay\w*|homo\w*|lesbian\w*|fag\w*|queer\w*|black\w*|african\w*|n[i1]g\w*|disab\w*"
+    r"|retard\w*|muslim\w*|islam\w*|jihad\w*|immigra\w*|migrant\w*|foreign\w*|people|person|m[ae]n|an?|are)\b"
+)
+
+
+def template(text: str) -> str:
+    """The beginning of a text less the names of groups: HateCheck has each sentence once a group."""
+    return re.sub(r"[^a-z]+", " ", _GROUP_WORDS.sub("", text.lower())).strip()[:18]
+
+
 def labelled(data: Path, name: str) -> Iterator[Example]:
     """The judged field of each row of one file."""
     for row in corpus.rows(data, name):
@@ -137,7 +173,8 @@ def labelled(data: Path, name: str) -> Iterator[Example]:
         if row["label"] == 1 and extra.get("category") in ABOUT_ADVICE:
             continue
         text = corpus.field(row, row["target"])
-        yield Example(text, row["label"], name, text[:30])
+        group = template(text) if name == "toxicity-hatecheck" else text[:30]
+        yield Example(text, row["label"], name, group, row["split"])
 
 
 def bags(texts: list[str]) -> sparse.csr_matrix:
@@ -179,66 +216,125 @@ def quantised(weights: Floats) -> tuple[NDArray[np.int8], np.float32]:
     return np.clip(np.round(weights / scale), -127, 127).astype(np.int8), scale
 
 
-def features(weights: Floats, bias: float, texts: list[str]) -> NDArray[np.float64]:
-    """The last layer's inputs of each text."""
-    model = ToxicityModel(weights, bias, load_flagged_words(), np.zeros(3, np.float32), "")
-    return np.array([model.read(clean(text)).features for text in texts])
+def network(readouts: list[Readout], vectors: list[Floats], chosen: list[Example], seed: int) -> Network:
+    """Trained on the stretch of each example that the n-grams find worst, as the scorer will weigh it."""
+    worst = np.stack([v[int(r.ngrams.argmax())] for r, v in zip(readouts, vectors, strict=True)])
+    width = np.float32(worst.shape[1] ** 0.5)
+    labels, weights = [e.label for e in chosen], balance(chosen)
+    trained = [
+        MLPClassifier((HIDDEN,), alpha=1.0, batch_size=256, max_iter=8, learning_rate_init=1e-3, random_state=seed + k)
+        for k in range(NETWORKS)
+    ]
+    for one in trained:
+        one.fit(worst * width, labels, sample_weight=weights)
+    return Network(
+        inner=np.concatenate([one.coefs_[0] * width for one in trained], axis=1).astype(np.float32),
+        inner_bias=np.concatenate([one.intercepts_[0] for one in trained]).astype(np.float32),
+        outer=np.concatenate([one.coefs_[1][:, 0] for one in trained]).astype(np.float32) / NETWORKS,
+        outer_bias=float(np.mean([one.intercepts_[1][0] for one in trained])),
+    )
 
 
-def out_of_fold(matrix: sparse.csr_matrix, chosen: list[Example], penalty: float) -> NDArray[np.float64]:
-    """Every example's features under a model trained without its fold."""
+class Reader:
+    """Reads texts with weights under training."""
+
+    def __init__(self, words: Words) -> None:
+        self._words = words
+        self._listed = load_flagged_words()
+
+    def read(
+        self, weights: Floats, bias: float, through: Callable[[Floats], Floats], texts: list[str]
+    ) -> list[Readout]:
+        """Each text's readout, its `vectors` passed through a network."""
+        model = ToxicityModel(self._words, weights, 1.0, bias, through, self._listed, np.zeros(5, np.float32), "")
+        return [model.read(clean(text)) for text in texts]
+
+    def vectors(self, weights: Floats, bias: float, texts: list[str]) -> tuple[list[Readout], list[Floats]]:
+        """Each text's readout without a network, and the unit vectors of its stretches."""
+        kept: list[Floats] = []
+
+        def keep(vectors: Floats) -> Floats:
+            kept.append(vectors)
+            return np.zeros(len(vectors), np.float32)
+
+        return self.read(weights, bias, keep, texts), kept
+
+
+def out_of_fold(
+    reader: Reader, matrix: sparse.csr_matrix, chosen: list[Example], penalty: float
+) -> NDArray[np.float64]:
+    """Every example's evidence under views trained without its fold."""
     folds = np.array([zlib.crc32(e.group.encode()) % FOLDS for e in chosen])
-    found = np.zeros((len(chosen), 2))
+    found = np.zeros(len(chosen))
     for held in range(FOLDS):
-        inside = np.flatnonzero(folds != held)
-        weights, bias = fit(matrix[inside], [chosen[i] for i in inside], penalty)
-        outside = np.flatnonzero(folds == held)
-        found[outside] = features(weights, bias, [chosen[i].text for i in outside])
+        inside, outside = np.flatnonzero(folds != held), np.flatnonzero(folds == held)
+        within = [chosen[i] for i in inside]
+        weights, bias = fit(matrix[inside], within, penalty)
+        through = network(*reader.vectors(weights, bias, [e.text for e in within]), within, held)
+        found[outside] = evidence(reader.read(weights, bias, through, [chosen[i].text for i in outside]))
         print(f"fold {held + 1} of {FOLDS}", flush=True)
     return found
 
 
+def evidence(readouts: list[Readout]) -> NDArray[np.float64]:
+    """What the views say together of each text."""
+    return np.array([pooled(readout.views @ JOIN) for readout in readouts])
+
+
 def last_layer(found: NDArray[np.float64], chosen: list[Example]) -> Floats:
-    """Layer weights and bias, on the scale of HARMLESS: where 1% and 5% of harmless texts lie."""
-    layer = LogisticRegression(C=1.0).fit(found, [e.label for e in chosen], sample_weight=balance(chosen))
-    scores = found @ layer.coef_[0]
-    kinds = [scores[[e.source == name for e in chosen]] for name in HARMLESS]
+    """Slope and offset that put 1% of HARMLESS texts above 0.5 and 5% above 0.1."""
+    kinds = [found[[e.source == name for e in chosen]] for name in HARMLESS]
     tenth, half = (max(np.quantile(kind, level) for kind in kinds) for level in (0.95, 0.99))
-    stretch = np.log(9) / (half - tenth)
-    print("layer", layer.coef_.round(2), f"levels {tenth:.2f} {half:.2f}")
-    return np.append(stretch * layer.coef_[0], -stretch * half).astype(np.float32)
+    slope = np.log(9) / (half - tenth)
+    print(f"levels {tenth:.2f} {half:.2f}")
+    return np.array([*JOIN, slope, -slope * half], np.float32)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--penalty", type=float, default=3.0, help="inverse strength of the L2 penalty")
+    parser.add_argument("--words", type=Path, default=WEIGHTS / "words.npz", help="the word vectors to train on")
+    parser.add_argument("--without", nargs="*", default=[], help="sources left out, to measure on them")
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
 
-    chosen = examples(arguments.data)
+    chosen = [e for e in examples(arguments.data) if e.source not in arguments.without]
+    reader = Reader(load_words(arguments.words))
     matrix = bags([e.text for e in chosen])
     print(f"{len(chosen)} examples, {sum(e.label for e in chosen)} toxic")
-    held_out = out_of_fold(matrix, chosen, arguments.penalty)
+    held_out = out_of_fold(reader, matrix, chosen, arguments.penalty)
     layer = last_layer(held_out, chosen)
-    report("out of fold", held_out, [(e.source, e.label) for e in chosen], layer)
+    report("out of fold, development rows", held_out, chosen, layer)
 
     final, bias = fit(matrix, chosen, arguments.penalty)
     codes, scale = quantised(final)
     weights = codes.astype(np.float32) * scale
-    watched = [example for name in WATCHED for example in labelled(arguments.data, name)]
-    found = features(weights, bias, [e.text for e in watched])
-    report("never trained on", found, [(e.source, e.label) for e in watched], layer)
-    np.savez_compressed(arguments.out, weights=codes, scale=scale, bias=np.float32(bias), layer=layer)
+    through = network(*reader.vectors(weights, bias, [e.text for e in chosen]), chosen, seed=FOLDS)
+    names = dict.fromkeys((*WATCHED, *arguments.without))
+    watched = [e for name in names for e in labelled(arguments.data, name)]
+    report("never trained on", evidence(reader.read(weights, bias, through, [e.text for e in watched])), watched, layer)
+    np.savez_compressed(
+        arguments.out,
+        weights=codes,
+        scale=scale,
+        bias=np.float32(bias),
+        inner=through.inner.astype(np.float16),
+        inner_bias=through.inner_bias,
+        outer=through.outer,
+        outer_bias=np.float32(through.outer_bias),
+        layer=layer,
+    )
     print(f"{arguments.out}: {arguments.out.stat().st_size / 1e6:.2f} MB")
 
 
-def report(title: str, found: NDArray[np.float64], cases: list[tuple[str, int]], layer: Floats) -> None:
-    """AUROC and the share above 0.5 among harmless and toxic texts, by source."""
+def report(title: str, found: NDArray[np.float64], cases: list[Example], layer: Floats) -> None:
+    """AUROC and the share above 0.5 among harmless and toxic texts, by source; development rows where there are."""
     print(title)
-    logits = found @ layer[:-1] + layer[-1]
-    for name in dict.fromkeys(source for source, _ in cases):
-        pairs = [(label, logit) for (source, label), logit in zip(cases, logits, strict=True) if source == name]
+    logits = found * layer[3] + layer[4]
+    for name in dict.fromkeys(e.source for e in cases):
+        mine = [(e, logit) for e, logit in zip(cases, logits, strict=True) if e.source == name]
+        pairs = [(e.label, logit) for e, logit in mine if e.split == "dev"] or [(e.label, logit) for e, logit in mine]
         labels = np.array([label for label, _ in pairs])
         scores = np.array([logit for _, logit in pairs])
         shares = "/".join(f"{(scores[labels == k] > 0).mean():.3f}" for k in (0, 1) if (labels == k).any())

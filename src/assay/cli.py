@@ -17,7 +17,7 @@ from assay.client.address import address
 from assay.client.monitor import Monitor, connect
 from assay.config import Config, load_config
 from assay.errors import AssayError, ServerError, StoreError
-from assay.terminal import alert_table, dollars, finding_table
+from assay.terminal import alert_table, bench_table, dollars, finding_table
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,6 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Self-hosted observability for LLM applications. Settings: assay.toml, ASSAY_* variables, options.",
 )
+quality = typer.Typer(no_args_is_help=True, help="Quality scores: how well they agree with people.")
+app.add_typer(quality, name="quality")
 console = Console()
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on; another than loopback needs ASSAY_API_KEYS.")]
@@ -201,6 +203,31 @@ def simulate(
     with running_provider(port=port, seed=seed, latency_scale=latency_scale) as url:
         console.print(f"simulated provider: base_url={url!r}, any api_key", highlight=False, soft_wrap=True)
         Event().wait()
+
+
+@quality.command("bench")
+def quality_bench(
+    data: Annotated[Path, typer.Option(help="A folder of labelled .jsonl files, as docs/quality.md describes.")],
+    sets: Annotated[list[str] | None, typer.Option("--set", help="local or lexical; may be repeated.")] = None,
+    split: Annotated[str, typer.Option(help="Only rows of this split: train, dev or test.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of a table.")] = False,
+) -> None:
+    """Measure scorer sets against people's labels: agreement, what cannot be assessed, speed."""
+    import msgspec
+
+    from assay.quality.bench import bench
+    from assay.quality.sets import SETS
+
+    for name in sets or ():
+        if name not in SETS:
+            raise typer.BadParameter(
+                f"no scorer set {name!r}; there are: {', '.join(sorted(SETS))}", param_hint="--set"
+            )
+    found = bench(data, sets or ["local"], split)
+    if as_json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(list(found)), indent=2).decode() + "\n")
+    else:
+        console.print(bench_table(msgspec.to_builtins(list(found))))
 
 
 @contextmanager

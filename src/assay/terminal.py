@@ -61,6 +61,26 @@ def finding_table(findings: Iterable[Answer]) -> Table:
     return table
 
 
+def bench_table(figures: Iterable[Answer]) -> Table:
+    """Agreement of scorer sets with people, one file and set a row."""
+    table = _table("Agreement with people", "File", "Set", "n", "Measure", "Value", "95%", "Null", "Length", "Conv/s")
+    for one in figures:
+        measure = next((name for name in ("accuracy", "auroc", "spearman") if one[name] is not None), "-")
+        low, high = one.get(f"{measure}_ci") or (None, None)
+        table.add_row(
+            Text(one["file"]),
+            one["set"],
+            f"{one['n']:,}",
+            measure,
+            fraction(one.get(measure)),
+            "-" if low is None else f"{low:.3f} to {high:.3f}",
+            f"{one['not_assessable']:.0%}",
+            fraction(one["length_correlation"]),
+            f"{one['conversations_per_second']:,.0f}",
+        )
+    return table
+
+
 def alert_table(alerts: Iterable[Answer]) -> Table:
     """Alerts, gravest first."""
     table = _table("Alerts", "Severity", "Alert", "Prompt", "Call")

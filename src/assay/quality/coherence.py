@@ -1,24 +1,27 @@
 """Coherence: is this text whole, or broken output?
 
-In: the response and its finish reason. Out: 0..1, 1 where no defect was found. It measures what can be
-measured without a judge: loops, a cut-off end, word salad, noise. It says nothing of good argument:
-shuffled sentences pass (docs/quality.md). Word order is held against a table of how often one class of
-word follows another in English (weights/fluency.npz, counts written by training/fluency.py).
+In: the response, the prompt and the finish reason. Out: 0..1, 1 where no defect was found. It measures what
+can be measured without a judge: loops, a cut-off end, word salad, lost words, noise, a jump to another subject,
+list items out of order. It says nothing of good argument: most shuffled sentences pass (docs/quality.md). Word
+order is held against a table of how often one class of word follows another in English (weights/fluency.npz,
+counts written by training/fluency.py).
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from assay.quality.refusal import is_refusal
+from assay.quality.kind import INTERRUPTED, hindrance
 from assay.quality.scorer import Conversation, Verdict, logistic, unknown, version_of
-from assay.quality.text import RESPONSE_CHARS
-from assay.quality.words import WEIGHTS, Floats, Reading, Words
+from assay.quality.text import RESPONSE_CHARS, STOP_WORDS
+from assay.quality.words import WEIGHTS, Floats, Reading, Words, unit
 
 BOUNDARY = 0
 SHAPES = ("number", "name", "ing", "ed", "ly", "ion", "s", "al", "er", "long", "short")
@@ -35,9 +38,28 @@ USUAL_ORDER = (0.1, -12.0)
 TYPICAL_ORDER = 0.6
 PRIOR_PAIRS = 25
 """So many pairs of typical order are added to a text's own: a short text proves little."""
+FUNCTION_WORDS = (0.24, -30.0)
+TYPICAL_FUNCTION_WORDS = 0.42
+PRIOR_WORDS = 10
+LONG_SENTENCE = 8
+"""Only sentences of so many words must have function words: headings and list items need none."""
+SUBJECT = (0.06, -15.0)
+LEAST_SIDE = 8
+"""Words on either side of a jump: a closing "I hope this helps!" is none."""
+_OUT_OF_ORDER = 0.6
+_OPENS_IN_THE_MIDDLE = 0.1
+_SHAPES_KEPT = 50_000
 _CUT_BY_LIMIT = 0.8
 _CUT_MID_PHRASE = 0.75
 _NO_END_MARK = 0.5
+
+_ITEM = re.compile(r"(?:^|\n|(?<=[.!?:] ))\s*(\d{1,2})[.)](?=\s)")
+_REFERRING = """
+    they it this these those he she them his her its their however additionally moreover furthermore also overall
+    finally therefore thus but and or so then next another similarly meanwhile besides lastly instead
+"""
+_GOES_ON = frozenset(_REFERRING.split())
+"""Words that refer to or go on from a sentence before."""
 
 _END_MARK = re.compile(r"[.!?:…。！？)\]}\"'”’`*|>]\W*$|[^\w\s,;(\[{–—-]\s*$")
 _LIST_ITEM = re.compile(r"^\s*(?:[-*•#>|]|\d+[.)])")
@@ -54,17 +76,26 @@ class Fluency:
 
     def classes(self, reading: Reading) -> list[int]:
         """Class of each word, with BOUNDARY before each sentence and at the end."""
-        known = self._classes
-        found = [known.get(low) or shape(word) for low, word in zip(reading.lower, reading.words, strict=True)]
+        known, shapes = self._classes, self._shapes
+        found = [
+            known.get(low) or shapes.get(word) or self._shape(word)
+            for low, word in zip(reading.lower, reading.words, strict=True)
+        ]
         for start in reversed(reading.starts):
             found.insert(start, BOUNDARY)
         found.append(BOUNDARY)
         return found
 
+    def _shape(self, word: str) -> int:
+        if len(self._shapes) >= _SHAPES_KEPT:
+            self._shapes.clear()
+        found = self._shapes[word] = shape(word)
+        return found
+
     def surprise(self, reading: Reading) -> tuple[float, int]:
         """Mean log ratio over neighbouring words (about 1 in English, 0 at random), and their number."""
         classes = np.array(self.classes(reading))
-        return float(self._table[classes[:-1], classes[1:]].mean()), len(classes) - 1
+        return float(self._table[classes[:-1], classes[1:]].sum()) / (len(classes) - 1), len(classes) - 1
 
 
 def shape(word: str) -> int:
@@ -96,26 +127,28 @@ class Coherence:
     def __init__(self, words: Words, fluency: Fluency) -> None:
         self._words = words
         self._fluency = fluency
-        constants = f"{LOOPS} {STRANGE_WORDS} {USUAL_ORDER} {_CUT_BY_LIMIT} {_CUT_MID_PHRASE} {_NO_END_MARK}"
-        self.version = version_of("coherence 1", words.version, fluency.version, constants)
+        curves = (LOOPS, STRANGE_WORDS, USUAL_ORDER, FUNCTION_WORDS, SUBJECT)
+        degrees = (_OUT_OF_ORDER, _OPENS_IN_THE_MIDDLE, _CUT_BY_LIMIT, _CUT_MID_PHRASE, _NO_END_MARK)
+        self.version = version_of("coherence 2", words.version, fluency.version, repr((curves, degrees)))
 
     def score(self, conversation: Conversation) -> Verdict:
         """1 less the defects found; null for refusals, code, JSON, tables, other languages, a few words."""
         reading = self._words.read(conversation.response, RESPONSE_CHARS)
-        form = reading.kind
-        if form in _NOT_ASSESSABLE:
-            return unknown(_NOT_ASSESSABLE[form], form)
+        hindered = hindrance(conversation, reading.kind, bool(reading.refusal), frozenset())
+        if hindered is not None:
+            return hindered
+        if conversation.finish_reason.lower() in INTERRUPTED:
+            return unknown(f"not assessable: a part of an answer ({conversation.finish_reason})", "partial")
         if len(reading.words) < LEAST_WORDS:
             return unknown(f"not assessable: fewer than {LEAST_WORDS} words", "short")
-        if is_refusal(reading.text):
-            return unknown("a refusal: it declines, so its coherence is not scored", "refusal")
         whole = len(conversation.response) <= RESPONSE_CHARS
-        found = self.defects(reading, conversation.finish_reason, whole)
-        value = float(np.prod([1 - defect.degree for defect in found]))
+        prompt = self._words.read(conversation.prompt, RESPONSE_CHARS)
+        found = self.defects(reading, prompt, conversation.finish_reason, whole)
+        value = math.prod(1 - defect.degree for defect in found)
         return Verdict(value=value, reason=_reason(found), confidence=round(min(1.0, len(reading.words) / 30), 2))
 
-    def defects(self, reading: Reading, finish_reason: str, whole: bool) -> list[Defect]:
-        """All four kinds, most of them of a degree near 0. `whole`: the end of the text was read."""
+    def defects(self, reading: Reading, prompt: Reading, finish_reason: str, whole: bool) -> list[Defect]:
+        """All kinds, most of them of a degree near 0. `whole`: the end of the text was read."""
         order, pairs = self._fluency.surprise(reading)
         order = (order * pairs + TYPICAL_ORDER * PRIOR_PAIRS) / (pairs + PRIOR_PAIRS)
         strange = self._strange(reading)
@@ -125,26 +158,30 @@ class Coherence:
             Defect("loops", _degree(repeated, LOOPS), f"{repeated:.0%} of it repeats itself"),
             Defect("noise", _degree(share, STRANGE_WORDS), f"unknown words: {', '.join(strange[:4])}"),
             Defect("word salad", _degree(order, USUAL_ORDER), f"unusual word order ({order:.2f}, usually 0.6)"),
+            lost_words(reading),
+            self._jump(reading, prompt),
+            out_of_order(reading),
             cut_off(reading, finish_reason) if whole else Defect("cut off", 0.0, ""),
         ]
 
+    def _jump(self, reading: Reading, prompt: Reading) -> Defect:
+        """Whether what follows some sentence is far in subject from all before it, prompt included."""
+        ends = np.array(reading.starts[1:])
+        inner = (ends >= LEAST_SIDE) & (ends <= len(reading.words) - LEAST_SIDE)
+        if not inner.any():
+            return Defect("another subject", 0.0, "")
+        upto = np.cumsum(self._words.sentence_vectors(reading), axis=0)
+        asked = unit(self._words.sentence_vectors(prompt).sum(0))
+        before, after = unit(unit(upto[:-1]) + asked), unit(upto[-1] - upto[:-1])
+        likeness = np.where(inner, (before * after).sum(1), 1.0)
+        place = int(likeness.argmin())
+        sign = f'jumps at "{_short(reading.sentences[place + 1])}"'
+        return Defect("another subject", _degree(float(likeness[place]), SUBJECT), sign)
+
     def _strange(self, reading: Reading) -> list[str]:
         """Lower-case words that are in no list: most are typos or noise. Names and numbers do not count."""
-        return [
-            word
-            for word, row in zip(reading.words, reading.rows.tolist(), strict=True)
-            if row < 0 and word[0].islower() and self._words.stem(word) not in self._words
-        ]
-
-
-_NOT_ASSESSABLE = {
-    "empty": "not assessable: empty response",
-    "short": "not assessable: no words in the response",
-    "code": "not assessable: mostly code",
-    "json": "not assessable: the response is JSON",
-    "table": "not assessable: mostly a table",
-    "foreign": "not assessable: not in English",
-}
+        unknown_words = [reading.words[place] for place in np.flatnonzero(reading.rows < 0)]
+        return [word for word in unknown_words if word[0].islower() and self._words.stem(word) not in self._words]
 
 
 def _degree(value: float, curve: tuple[float, float]) -> float:
@@ -157,6 +194,31 @@ def repetition(reading: Reading) -> float:
     triples = list(zip(reading.lower, reading.lower[1:], reading.lower[2:], strict=False))
     again = 1 - len(set(triples)) / len(triples) if triples else 0.0
     return max(again, 1 - len(set(reading.sentences)) / len(reading.sentences))
+
+
+def lost_words(reading: Reading) -> Defect:
+    """Whether long sentences lack the function words that English needs, as where some were dropped."""
+    ends = [*reading.starts[1:], len(reading.words)]
+    spans = [(a, b) for a, b in zip(reading.starts, ends, strict=True) if b - a >= LONG_SENTENCE]
+    found = sum(sum(map(STOP_WORDS.__contains__, reading.lower[a:b])) for a, b in spans)
+    total = sum(b - a for a, b in spans)
+    share = (found + TYPICAL_FUNCTION_WORDS * PRIOR_WORDS) / (total + PRIOR_WORDS)
+    return Defect("lost words", _degree(share, FUNCTION_WORDS), f"{share:.0%} function words, usually 42%")
+
+
+def out_of_order(reading: Reading) -> Defect:
+    """Whether list items are not numbered 1, 2, 3, or the text opens with a word that goes on from another."""
+    numbers = [int(number) for number in _ITEM.findall(reading.text)]
+    if numbers and (numbers[0] > 1 or any(b not in (1, a + 1) for a, b in pairwise(numbers))):
+        return Defect("out of order", _OUT_OF_ORDER, f"items numbered {', '.join(map(str, numbers[:8]))}")
+    if len(reading.starts) > 1 and reading.lower[0] in _GOES_ON:
+        return Defect("out of order", _OPENS_IN_THE_MIDDLE, f'opens with "{reading.words[0]}"')
+    return Defect("out of order", 0.0, "")
+
+
+def _short(sentence: str, most: int = 60) -> str:
+    sentence = " ".join(sentence.split())
+    return sentence if len(sentence) <= most else sentence[: most - 1] + "…"
 
 
 def ends(text: str) -> bool:
@@ -191,7 +253,7 @@ _LEADS_ON = frozenset(_NEVER_LAST.split())
 
 def _reason(found: list[Defect]) -> str:
     signs = [f"{d.name}: {d.sign}" for d in sorted(found, key=lambda d: -d.degree) if d.degree >= 0.3]
-    return "; ".join(signs) or "no loops, no noise, usual word order, complete"
+    return "; ".join(signs) or "no loops, no noise, one subject, usual word order, complete"
 
 
 def load_fluency(path: Path = WEIGHTS / "fluency.npz") -> Fluency:

@@ -1,57 +1,61 @@
 """Groundedness: is what the answer says in the text it was given?
 
-In: the response and something to check it against. Out: 0..1 from the share of the answer's words and
-word pairs that the text has, less a penalty for numbers and names that the text lacks. Each sentence
-is held against the chunk that supports it best. No weights but word rarities; constants chosen on the
-dev rows of 13 human-labelled sets (docs/quality.md).
+In: the response and something to check it against. Out: 0..1 from the share of the answer's words and word
+pairs that the text has, how much of the weakest sentence stands together in one passage of it, less a penalty
+for numbers and names that the text lacks and for speaking of oneself. Each sentence is held against the chunk
+that supports it best. No weights but word rarities; the constants were chosen on the development rows of 12
+human-labelled sets (docs/quality.md).
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
+from assay.quality.kind import Kind, hindrance
 from assay.quality.scorer import Conversation, Verdict, logistic, unknown, version_of
 from assay.quality.text import CONTEXT_CHARS, RESPONSE_CHARS, STOP_WORDS
-from assay.quality.words import Reading, Words
+from assay.quality.words import Floats, Reading, Words
 
 STOP_WORD_WEIGHT = 0.15
-NOVELTY_PENALTY = 0.15
+NUMBER_PENALTY = 0.25
+NAME_PENALTY = 0.2
 MOST_NOVELTIES = 5
-MIDDLE = 1.15
-STEEPNESS = 3.0
+SELF_PENALTY = 0.2
+WEAKEST_WEIGHT = 0.5
+PASSAGE_WORDS = 30
+"""A passage is twice as many words of a chunk; passages overlap by half."""
+MIDDLE = 1.4
+STEEPNESS = 2.5
 SYSTEM_WORDS = 60
 """A system prompt this long may hold facts; a shorter one is instructions only."""
 PROMPT_WORDS = 80
 """A user text this long brings its own material ("summarise this: ..."); a shorter one is a question."""
 MOST_CHUNKS = 16
+OF_ONESELF = frozenset({"i", "my", "me", "we", "i'm", "i've"})
 
-
-class Source(msgspec.Struct, frozen=True):
-    """One chunk of context as sets of stems and of neighbouring stems."""
-
-    stems: frozenset[str]
-    pairs: frozenset[tuple[str, str]]
+_CONSTANTS = (STOP_WORD_WEIGHT, NUMBER_PENALTY, NAME_PENALTY, SELF_PENALTY, WEAKEST_WEIGHT, MIDDLE, STEEPNESS)
+_SCORED: frozenset[Kind] = frozenset({"json", "table"})
 
 
 class Support(msgspec.Struct, frozen=True):
-    """How far one sentence is in its best source; `novel` lists its numbers and names that are not."""
+    """How far one sentence is in its best chunk; `numbers` and `names` are those that the chunk lacks."""
 
     weight: float
     covered: float
+    passage: float
     pairs: int
     pairs_found: int
     numbers: tuple[str, ...]
     names: tuple[str, ...]
+    of_oneself: bool
     sentence: str
 
     @property
     def total(self) -> float:
         """The sentence's own sum, on the scale of the whole answer's."""
-        coverage = self.covered / self.weight if self.weight else 1.0
-        neighbours = self.pairs_found / self.pairs if self.pairs else coverage
-        return coverage + neighbours - NOVELTY_PENALTY * (len(self.numbers) + len(self.names))
+        return total([self])
 
 
 class Groundedness:
@@ -62,20 +66,22 @@ class Groundedness:
 
     def __init__(self, words: Words) -> None:
         self._words = words
-        self.version = version_of("groundedness 1", words.version, f"{MIDDLE} {STEEPNESS}")
+        self.version = version_of("groundedness 2", words.version, repr(_CONSTANTS))
 
     def score(self, conversation: Conversation) -> Verdict:
-        """Null without an answer in words, and without a text to check it against."""
+        """Null for refusals, code, other languages, no words, and without a text to check the answer against."""
         response = self._words.read(conversation.response, RESPONSE_CHARS)
-        form = response.kind
+        hindered = hindrance(conversation, response.kind, bool(response.refusal), _SCORED)
+        if hindered is not None:
+            return hindered
         if not response.words:
-            return unknown(f"not assessable: {'empty response' if form == 'empty' else 'no words'}", form)
+            return unknown("not assessable: no words in the response", "short")
         origin, chunks = self._context(conversation)
         if not chunks:
             return unknown("not assessable: nothing to check the answer against", "no context")
-        supports = self.supports(response, [source(chunk) for chunk in chunks])
+        supports = self.supports(response, chunks)
         value = logistic(STEEPNESS * (total(supports) - MIDDLE))
-        confidence = 0.3 if form != "prose" else 0.6 if origin != "the context" else 0.8
+        confidence = 0.3 if response.kind != "prose" else 0.6 if origin != "the context" else 0.8
         return Verdict(value=value, reason=_reason(supports, origin), confidence=confidence)
 
     def _context(self, conversation: Conversation) -> tuple[str, list[list[str]]]:
@@ -94,51 +100,90 @@ class Groundedness:
                 return origin, [chunk]
         return "", []
 
-    def supports(self, response: Reading, sources: list[Source]) -> list[Support]:
-        """The best support of every sentence of the response."""
-        ends = [*response.starts[1:], len(response.words)]
-        return [
-            max(
-                (self._support(response, place, start, end, s) for s in sources),
-                key=lambda found: found.total,
-            )
-            for place, (start, end) in enumerate(zip(response.starts, ends, strict=True))
+    def supports(self, response: Reading, chunks: list[list[str]]) -> list[Support]:
+        """The best support of every sentence of the response, given each chunk's stems in order."""
+        claims = _Claims(response, self._words)
+        found = [claims.supports(chunk) for chunk in chunks]
+        if len(found) == 1:
+            return found[0]
+        return [max(of_one, key=lambda support: support.total) for of_one in zip(*found, strict=True)]
+
+
+class _Claims:
+    """The sentences of a response, made ready to be looked up in chunk after chunk."""
+
+    def __init__(self, response: Reading, words: Words) -> None:
+        self._reading = response
+        self._index = {stem: place for place, stem in enumerate(dict.fromkeys(response.stems))}
+        self._ids = np.array([self._index[stem] for stem in response.stems])
+        self._spans = list(zip(response.starts, [*response.starts[1:], len(response.words)], strict=True))
+        rarities = np.zeros(len(self._index), np.float32)
+        for stem, word in zip(response.stems, response.lower, strict=True):
+            rarities[self._index[stem]] = words.rarity(stem) * (STOP_WORD_WEIGHT if word in STOP_WORDS else 1.0)
+        self._weights: Floats = np.zeros((len(self._index), len(self._spans)), np.float32)
+        for place, (start, end) in enumerate(self._spans):
+            ids = self._ids[start:end]
+            self._weights[ids, place] = rarities[ids]
+        self._totals = self._weights.sum(0)
+        self._telling = [
+            place
+            for place, (word, low) in enumerate(zip(response.words, response.lower, strict=True))
+            if word[0].isdigit() or word[0].isupper() or low in OF_ONESELF
         ]
 
-    def _support(self, response: Reading, place: int, start: int, end: int, source: Source) -> Support:
-        stems = response.stems[start:end]
-        weights = {s: self._weight(s, w) for s, w in zip(stems, response.lower[start:end], strict=True)}
-        pairs = list(pairwise(stems))
-        new = [w for w, s in zip(response.words[start:end], stems, strict=True) if s not in source.stems]
-        opening = response.words[start]
-        return Support(
-            weight=sum(weights.values()),
-            covered=sum(weight for s, weight in weights.items() if s in source.stems),
-            pairs=len(pairs),
-            pairs_found=sum(pair in source.pairs for pair in pairs),
-            numbers=tuple(w for w in new if w[0].isdigit()),
-            names=tuple(w for w in new if w[0].isupper() and len(w) > 1 and w is not opening),
-            sentence=response.sentences[place],
-        )
+    def supports(self, chunk: list[str]) -> list[Support]:
+        """How far each sentence is in one chunk."""
+        index, words, lower = self._index, self._reading.words, self._reading.lower
+        places = np.array([index.get(stem, -1) for stem in chunk])
+        at = np.flatnonzero(places >= 0)
+        passages = np.zeros((len(chunk) // PASSAGE_WORDS + 2, len(index)), np.bool_)
+        passages[at // PASSAGE_WORDS, places[at]] = True
+        passages[at // PASSAGE_WORDS + 1, places[at]] = True
+        known = passages.max(axis=0)
+        covered = known.astype(np.float32) @ self._weights
+        together = (passages.astype(np.float32) @ self._weights).max(0) / np.maximum(self._totals, 1e-9)
+        pairs = self._pairs_found(places)
+        missing = ~known[self._ids]
+        telling = [place for place in self._telling if missing[place]]
+        return [
+            Support(
+                weight=float(self._totals[place]),
+                covered=float(covered[place]),
+                passage=float(together[place]) if self._totals[place] else 1.0,
+                pairs=end - start - 1,
+                pairs_found=int(pairs[start : end - 1].sum()),
+                numbers=tuple(words[p] for p in telling if start <= p < end and words[p][0].isdigit()),
+                names=tuple(words[p] for p in telling if start < p < end and self._is_name(p)),
+                of_oneself=any(lower[p] in OF_ONESELF for p in telling if start <= p < end),
+                sentence=self._reading.sentences[place],
+            )
+            for place, (start, end) in enumerate(self._spans)
+        ]
 
-    def _weight(self, stem: str, word: str) -> float:
-        return self._words.rarity(stem) * (STOP_WORD_WEIGHT if word in STOP_WORDS else 1.0)
+    def _is_name(self, place: int) -> bool:
+        word = self._reading.words[place]
+        return word[0].isupper() and len(word) > 1 and word.lower() not in OF_ONESELF
+
+    def _pairs_found(self, places: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """For each word of the response but the last: whether the chunk has it before the same next word."""
+        size = len(self._index)
+        first, second = places[:-1], places[1:]
+        both = (first >= 0) & (second >= 0)
+        neighbours = np.zeros(size * size, np.bool_)
+        neighbours[first[both] * size + second[both]] = True
+        return neighbours[self._ids[:-1] * size + self._ids[1:]]
 
 
 def total(supports: list[Support]) -> float:
-    """Coverage + pair coverage - penalties over all sentences: -1.5 (nothing found) to 2 (all of it)."""
+    """Coverage + pair coverage + part of the weakest passage - penalties: about -2 (nothing) to 2.5 (all of it)."""
     weight = sum(s.weight for s in supports)
     pairs = sum(s.pairs for s in supports)
     coverage = sum(s.covered for s in supports) / weight if weight else 1.0
     neighbours = sum(s.pairs_found for s in supports) / pairs if pairs else coverage
     numbers = min(sum(len(s.numbers) for s in supports), MOST_NOVELTIES)
     names = min(sum(len(s.names) for s in supports), MOST_NOVELTIES)
-    return coverage + neighbours - NOVELTY_PENALTY * (numbers + names)
-
-
-def source(stems: list[str]) -> Source:
-    """A chunk as sets, given its stems in order."""
-    return Source(frozenset(stems), frozenset(pairwise(stems)))
+    penalty = NUMBER_PENALTY * numbers + NAME_PENALTY * names + SELF_PENALTY * any(s.of_oneself for s in supports)
+    return coverage + neighbours + WEAKEST_WEIGHT * min(s.passage for s in supports) - penalty
 
 
 def _reason(supports: list[Support], origin: str) -> str:

@@ -9,6 +9,7 @@ import json
 import re
 from typing import Literal
 
+from assay.quality.scorer import Conversation, Verdict, unknown
 from assay.quality.text import STOP_WORDS
 
 Kind = Literal["empty", "short", "code", "json", "table", "foreign", "prose"]
@@ -20,16 +21,54 @@ _CODE_LINE = re.compile(
     r"|.*[;{}]\s*|[\w.\[\]\"']+\s*[-+*/]?=\s*\S.*|.*\w\(.*\)\s*:?\s*|\s*(?:#|//|--|\*).*)$"
 )
 _TABLE_ROW = re.compile(r"^\s*\|.*\|\s*$|^[^\n]*\t[^\n]*\t|^[^,\n]{1,30}(?:,[^,\s][^,\n]{0,30}){2,}$")
+_CODE_SIGN = re.compile(r"[({;=}#]|//|--|\*")
+_TABLE_SIGN = re.compile(r"[|\t]|,\S")
+"""Every line of code, and every row of a table, has one of these."""
 _FOREIGN = """
-    el los las una que por para como está estoy puede pero muy también donde
-    le les des du est une dans pour pas vous nous avec sur sont cette très mais
-    der das und ist ein eine nicht mit ich sie wir auf für dem den von zu auch wird sind
-    il che non della sono questo gli uma não são você isso mais
-    het een niet van zijn voor och att som är det inte för på nie jest się że jak
-    ve bir için olarak yang untuk dengan adalah
+    el los las una unas que por para como está están estoy puede pueden pero muy también donde cuando todos todas
+    esto esta este eso ese nos ustedes nosotros ella ellos nuestro nuestra porque qué quién cómo hay fue yo
+    les des du est une dans pour pas vous nous avec sur sont cette ces très mais je ils elles mes tes leur leurs
+    qui quoi où ici tous toutes peut peuvent fait être avoir moi toi lui pourquoi quand aux
+    der das und ist ein eine einen einem einer nicht mit ich sie wir ihr auf für dem den von zu auch wird sind alle
+    diese dieser dieses keine kein noch schon wenn weil aber oder doch nach über unter zum zur haben kann können
+    sollen soll muss müssen euch mir mich dich sein seine ihre werden wie
+    il che non della dello degli delle dalla dalle nella sono questo questa questi gli perché quando tutti tutte
+    hanno essere più anche così loro siamo mio tuo suo le
+    uma não são você vocês isso mais os eles elas nosso nossa devem essa esse muito seu sua pelo pela têm foi
+    het een niet van zijn voor deze dit dat wordt worden naar maar ook nog wel geen wij jij jullie hun onze hebben
+    heeft moet moeten te veel aan bij
+    och att som är det inte för på jag ett till med måste alla dem jeg ikke
+    nie jest są się że jak tak tym tych tego za ich oni być tylko już czy dla przez wszyscy powinni tutaj
+    ve bir bu çok için olarak değil gibi kadar yang untuk dengan adalah tidak akan dari saya mereka ini itu
+    hai hain nahi aur kya yeh mujhe mera tera hota hote mein sabhi
 """
 _FOREIGN_FUNCTION_WORDS = frozenset(_FOREIGN.split())
-"""Common words of other languages in Latin script that are not English words too."""
+"""Common words of other languages in Latin letters that are hardly ever English words too."""
+
+
+TOOL_CALL = frozenset({"tool_calls", "tool_call", "tool_use", "function_call"})
+INTERRUPTED = frozenset({"cancelled", "canceled", "aborted", "interrupted", "disconnected"})
+"""Finish reasons of a stream that its reader left: the text is a part, through no fault of the model."""
+
+_NOT_ASSESSABLE: dict[Kind, str] = {
+    "empty": "empty response",
+    "short": "no words in the response",
+    "code": "mostly code",
+    "json": "the response is JSON",
+    "table": "mostly a table",
+    "foreign": "not in English",
+}
+
+
+def hindrance(conversation: Conversation, form: Kind, refuses: bool, scored: frozenset[Kind]) -> Verdict | None:
+    """Why this response, of this kind, gets no score from a scorer that reads prose and `scored`; None if it does."""
+    if form == "empty" and conversation.finish_reason.lower() in TOOL_CALL:
+        return unknown("not assessable: a tool call without text", "tool call")
+    if form in _NOT_ASSESSABLE and form not in scored:
+        return unknown(f"not assessable: {_NOT_ASSESSABLE[form]}", form)
+    if refuses:
+        return unknown("not assessable: a refusal", "refusal")
+    return None
 
 
 def kind(text: str, plain: str, lower: list[str]) -> Kind:
@@ -41,9 +80,9 @@ def kind(text: str, plain: str, lower: list[str]) -> Kind:
         return "empty"
     if is_json(text):
         return "json"
-    if len(plain) < 0.4 * len(text) or _mostly(_CODE_LINE, plain):
+    if len(plain) < 0.4 * len(text) or (_CODE_SIGN.search(plain) and _mostly(_CODE_LINE, plain)):
         return "code"
-    if _mostly(_TABLE_ROW, plain):
+    if _TABLE_SIGN.search(plain) and _mostly(_TABLE_ROW, plain):
         return "table"
     if is_foreign(plain, lower):
         return "foreign"
@@ -62,13 +101,15 @@ def is_json(text: str) -> bool:
 
 
 def is_foreign(plain: str, lower: list[str]) -> bool:
-    """Whether most letters are of another script, or the function words are of another language."""
+    """Whether most letters are of another script, or the function words and accents are of another language."""
     if not plain.isascii():
         other = len(_LETTER_OF_ANOTHER_SCRIPT.findall(plain))
         if other > 0.3 * sum(map(str.isalpha, plain)):
             return True
-    foreign = sum(word in _FOREIGN_FUNCTION_WORDS for word in lower)
-    return foreign >= 2 and foreign > sum(word in STOP_WORDS for word in lower)
+    foreign = sum(map(_FOREIGN_FUNCTION_WORDS.__contains__, lower))
+    if not plain.isascii():
+        foreign += sum(not word.replace("’", "").isascii() and word not in _FOREIGN_FUNCTION_WORDS for word in lower)
+    return foreign >= 2 and foreign > sum(map(STOP_WORDS.__contains__, lower))
 
 
 def _mostly(shape: re.Pattern[str], text: str) -> bool:

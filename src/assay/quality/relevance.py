@@ -10,21 +10,15 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from assay.quality.refusal import is_refusal
+from assay.quality.kind import Kind, hindrance
 from assay.quality.scorer import Conversation, Verdict, logistic, unknown, version_of
 from assay.quality.text import RESPONSE_CHARS, STOP_WORDS
-from assay.quality.words import Floats, Reading, Words, unit
+from assay.quality.words import Floats, Reading, Words, cosine, unit
 
 STOP_WORD_WEIGHT = 0.1
 MIDDLE = 0.85
 STEEPNESS = 2.5
-_NOT_ASSESSABLE = {
-    "empty": "not assessable: empty response",
-    "short": "not assessable: no words in the response",
-    "code": "not assessable: mostly code",
-    "json": "not assessable: the response is JSON",
-    "foreign": "not assessable: not in English",
-}
+_SCORED: frozenset[Kind] = frozenset({"table"})
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -56,28 +50,15 @@ class Relevance:
         """Null for refusals, code, JSON, other languages, and where prompt or answer has no content."""
         response = self._words.read(conversation.response, RESPONSE_CHARS)
         prompt = self._words.read(conversation.prompt, RESPONSE_CHARS)
-        hindrance = self._hindrance(prompt, response)
-        if hindrance is not None:
-            return hindrance
+        hindered = hindrance(conversation, response.kind, bool(response.refusal), _SCORED)
+        hindered = hindered or _without_content(prompt, response)
+        if hindered is not None:
+            return hindered
         evidence = self.evidence(prompt, response)
         if evidence.recall < 0.5 and not (self._words.knows(prompt) and self._words.knows(response)):
             return unknown("not assessable: too few known words to compare", "short")
         value = logistic(STEEPNESS * (evidence.total - MIDDLE))
         return Verdict(value=value, reason=_reason(evidence), confidence=_confidence(prompt, response))
-
-    def _hindrance(self, prompt: Reading, response: Reading) -> Verdict | None:
-        form = response.kind
-        if form in _NOT_ASSESSABLE:
-            return unknown(_NOT_ASSESSABLE[form], form)
-        if is_refusal(response.text):
-            return unknown("a refusal: it declines, so its relevance is not scored", "refusal")
-        if not prompt.content:
-            return unknown("not assessable: the prompt has no content words", "short")
-        if prompt.kind == "foreign":
-            return unknown("not assessable: the prompt is not in English", "foreign")
-        if not response.content:
-            return unknown("not assessable: the response has no content words", "short")
-        return None
 
     def evidence(self, prompt: Reading, response: Reading) -> Evidence:
         """The summands for a prompt and a response that both have words.
@@ -89,13 +70,12 @@ class Relevance:
             return Evidence(recall, recall, recall, recall, found, missed)
         asked = self._words.sentence_vectors(prompt)
         answered = self._words.sentence_vectors(response)
-        last = unit(_question(asked))
-        answer = unit(answered.sum(0))
+        last, answer = _question(asked), np.add.reduce(answered)
         return Evidence(
             recall,
-            float(unit(asked.sum(0)) @ answer),
-            float(last @ answer),
-            float((unit(answered) @ last).max()),
+            cosine(np.add.reduce(asked), answer),
+            cosine(last, answer),
+            float((unit(answered) @ unit(last)).max()),
             found,
             missed,
         )
@@ -117,6 +97,16 @@ class Relevance:
         return self._words.rarity(stem) * (STOP_WORD_WEIGHT if word in STOP_WORDS else 1.0)
 
 
+def _without_content(prompt: Reading, response: Reading) -> Verdict | None:
+    if not prompt.content:
+        return unknown("not assessable: the prompt has no content words", "short")
+    if prompt.kind == "foreign":
+        return unknown("not assessable: the prompt is not in English", "foreign")
+    if not response.content:
+        return unknown("not assessable: the response has no content words", "short")
+    return None
+
+
 def _question(asked: Floats) -> Floats:
     """The vector of the last sentence that has one: in a long prompt the question tends to come last."""
     filled = np.flatnonzero(np.any(asked, axis=1))
@@ -125,8 +115,8 @@ def _question(asked: Floats) -> Floats:
 
 def _confidence(prompt: Reading, response: Reading) -> float:
     """Share of content words with a known vector, scaled down where there are few of them."""
-    rows = np.concatenate([prompt.rows, response.rows])
-    known = float((rows >= 0).mean())
+    counted = len(prompt.rows) + len(response.rows)
+    known = (np.count_nonzero(prompt.rows >= 0) + np.count_nonzero(response.rows >= 0)) / counted
     return round(known * min(1.0, min(len(prompt.content), len(response.content)) / 3), 2)
 
 

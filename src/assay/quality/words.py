@@ -6,6 +6,7 @@ to the scorers that need it, and Readings: a text cut once and shared by all sco
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.quality.kind import Kind, kind
+from assay.quality.refusal import refusal
 from assay.quality.scorer import version_of
 from assay.quality.text import STOP_WORDS, clean, prose, sentences, stem, words
 
@@ -22,6 +24,7 @@ Floats = NDArray[np.float32]
 
 WEIGHTS = Path(__file__).parent / "weights"
 _READINGS_KEPT = 32
+_TOKENS_KEPT = 50_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +50,11 @@ class Reading:
         return kind(self.text, self.prose, self.lower)
 
     @cached_property
+    def refusal(self) -> str:
+        """The phrase by which this answer declines, or ""."""
+        return refusal(self.text)
+
+    @cached_property
     def content(self) -> list[str]:
         """Lower-case words that are not function words."""
         return [word for word in self.lower if word not in STOP_WORDS]
@@ -65,13 +73,16 @@ class Words:
         version: str,
     ) -> None:
         self._row = {word: row for row, word in enumerate(vocabulary)}
-        self._vectors = vectors
-        self._scale = scale
+        # One row more, of zeros, is what -1 finds: a word without a vector adds nothing to a sum.
+        self._vectors: Floats = np.zeros((len(vectors) + 1, vectors.shape[1]), np.float32)
+        np.multiply(vectors, scale[:, None], out=self._vectors[:-1])
         self._rarities = rarities
         self._rarest = rarest
         self._stems: dict[str, str] = {}
+        self._tokens: dict[str, tuple[str, str, int]] = {}
         self.version = version
         self.read = lru_cache(maxsize=_READINGS_KEPT)(self._read)
+        self.sentence_vectors = lru_cache(maxsize=_READINGS_KEPT)(self._sentence_vectors)
 
     def __contains__(self, word: str) -> bool:
         return word in self._row
@@ -88,17 +99,24 @@ class Words:
                 kept.append(sentence)
                 starts.append(len(tokens))
                 tokens += found
-        lower = [token.lower() for token in tokens]
-        row, stems = self._row, self._stems
-        rows = np.array([row.get(token, -1) for token in lower], np.int32)
-        stemmed = [stems.get(token) or self.stem(token) for token in lower]
-        return Reading(cleaned, plain, kept, starts, tokens, lower, stemmed, rows)
+        known = self._tokens
+        facts = [known.get(token) or self._facts(token) for token in tokens]
+        lower, stems, rows = map(list, zip(*facts, strict=True)) if facts else ([], [], [])
+        return Reading(cleaned, plain, kept, starts, tokens, lower, stems, np.array(rows, np.int32))
+
+    def _facts(self, token: str) -> tuple[str, str, int]:
+        """Lower case, stem and row of a word, remembered (at most 50,000 words)."""
+        if len(self._tokens) >= _TOKENS_KEPT:
+            self._tokens.clear()
+        lower = token.lower()
+        found = self._tokens[token] = lower, self.stem(lower), self._row.get(lower, -1)
+        return found
 
     def stem(self, lower: str) -> str:
         """`text.stem` of a lower-case word, remembered (at most 50,000 words)."""
         found = self._stems.get(lower)
         if found is None:
-            if len(self._stems) >= 50_000:
+            if len(self._stems) >= _TOKENS_KEPT:
                 self._stems.clear()
             found = self._stems[lower] = stem(lower)
         return found
@@ -114,20 +132,33 @@ class Words:
 
     def knows(self, reading: Reading) -> bool:
         """Whether any word but function words has a vector."""
-        return any(word in self._row for word in reading.content)
+        return not self._row.keys().isdisjoint(reading.content)
 
-    def sentence_vectors(self, reading: Reading) -> Floats:
+    def _sentence_vectors(self, reading: Reading) -> Floats:
         """One row a sentence, not normalised: the sum of its words' vectors, 0 where none is known."""
-        if not reading.starts:
+        return self._sums(reading.rows, reading.starts)
+
+    def sums(self, lower: list[str], starts: list[int]) -> Floats:
+        """The same for stretches of words that begin at `starts`."""
+        rows = [-1 if row is None else row for row in map(self._row.get, lower)]
+        return self._sums(np.array(rows, np.int32), starts)
+
+    def _sums(self, rows: NDArray[np.int32], starts: list[int]) -> Floats:
+        if not len(rows):
             return np.zeros((1, self._vectors.shape[1]), np.float32)
-        known = reading.rows >= 0
-        scaled = self._vectors[reading.rows].astype(np.float32) * (self._scale[reading.rows] * known)[:, None]
-        return np.add.reduceat(scaled, reading.starts, axis=0)
+        if len(starts) == 1:
+            return np.add.reduce(self._vectors[rows], 0, keepdims=True)
+        return np.add.reduceat(self._vectors[rows], starts, axis=0)
+
+
+def cosine(first: Floats, second: Floats) -> float:
+    """Likeness of two vectors, -1..1; 0 where one is of zeros."""
+    return float(first @ second) / (math.sqrt(float(first @ first) * float(second @ second)) + 1e-9)
 
 
 def unit(vectors: Floats) -> Floats:
     """Rows scaled to length 1; rows of zeros stay zeros."""
-    return vectors / (np.linalg.norm(vectors, axis=-1, keepdims=True) + 1e-9)
+    return vectors / (np.sqrt(np.add.reduce(vectors * vectors, -1, keepdims=True)) + np.float32(1e-9))
 
 
 def load_words(path: Path = WEIGHTS / "words.npz") -> Words:
