@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -27,7 +28,8 @@ app = typer.Typer(
 )
 quality = typer.Typer(no_args_is_help=True, help="Quality scores: how well they agree with people.")
 app.add_typer(quality, name="quality")
-console = Console()
+# Into a file or a pipe a table is as wide as it needs to be.
+console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on; another than loopback needs ASSAY_API_KEYS.")]
 Port = Annotated[int | None, typer.Option(help="Port for spans, API and dashboard.  [default: 4318]")]

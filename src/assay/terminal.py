@@ -63,7 +63,8 @@ def finding_table(findings: Iterable[Answer]) -> Table:
 
 def bench_table(figures: Iterable[Answer]) -> Table:
     """Agreement of scorer sets with people, one file and set a row."""
-    table = _table("Agreement with people", "File", "Set", "n", "Measure", "Value", "95%", "Null", "Length", "Conv/s")
+    table = _table("Agreement with people", "File", "Set", "n", "Agreement", "Null", "Length", "Conv/s")
+    table.columns[0].no_wrap = True
     for one in figures:
         measure = next((name for name in ("accuracy", "auroc", "spearman") if one[name] is not None), "-")
         low, high = one.get(f"{measure}_ci") or (None, None)
@@ -71,9 +72,7 @@ def bench_table(figures: Iterable[Answer]) -> Table:
             Text(one["file"]),
             one["set"],
             f"{one['n']:,}",
-            measure,
-            fraction(one.get(measure)),
-            "-" if low is None else f"{low:.3f} to {high:.3f}",
+            f"{measure} {fraction(one.get(measure))}" + ("" if low is None else f" ({low:.2f} to {high:.2f})"),
             f"{one['not_assessable']:.0%}",
             fraction(one["length_correlation"]),
             f"{one['conversations_per_second']:,.0f}",
