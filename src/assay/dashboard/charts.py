@@ -19,6 +19,7 @@ import pandas as pd
 from assay.dashboard import figures
 
 BLUE, AMBER, RED, TEAL, VIOLET, GREY = "#2f7fd6", "#c98500", "#d1344f", "#00a383", "#9a6fd0", "#7a8794"
+ROSE = "#e08fa5"
 
 SCORE_COLOURS = {
     "relevance": BLUE,
@@ -26,6 +27,8 @@ SCORE_COLOURS = {
     "toxicity": RED,
     "groundedness": TEAL,
     "factual_accuracy": VIOLET,
+    "prompt_toxicity": ROSE,
+    "refusal": GREY,
 }
 """Each score has its colour on every chart; others share what is left."""
 
