@@ -82,7 +82,7 @@ class Relevance:
 
     def _recall(self, prompt: Reading, response: Reading) -> tuple[float, tuple[str, ...], tuple[str, ...]]:
         answered = set(response.stems)
-        weights = {s: self._weight(s, w) for s, w in zip(prompt.stems, prompt.lower, strict=True)}
+        weights = self._words.weights(prompt, STOP_WORD_WEIGHT)
         shown = dict(zip(prompt.stems, prompt.words, strict=True))
         ranked = sorted(weights, key=weights.__getitem__, reverse=True)
         ranked = [s for s in ranked if shown[s].lower() not in STOP_WORDS]
@@ -92,9 +92,6 @@ class Relevance:
             tuple(shown[s] for s in ranked if s in answered)[:3],
             tuple(shown[s] for s in ranked if s not in answered)[:3],
         )
-
-    def _weight(self, stem: str, word: str) -> float:
-        return self._words.rarity(stem) * (STOP_WORD_WEIGHT if word in STOP_WORDS else 1.0)
 
 
 def _without_content(prompt: Reading, response: Reading) -> Verdict | None:
@@ -109,14 +106,13 @@ def _without_content(prompt: Reading, response: Reading) -> Verdict | None:
 
 def _question(asked: Floats) -> Floats:
     """The vector of the last sentence that has one: in a long prompt the question tends to come last."""
-    filled = np.flatnonzero(np.any(asked, axis=1))
-    return asked[filled[-1] if len(filled) else -1]
+    return next((vector for vector in asked[::-1] if vector.any()), asked[-1])
 
 
 def _confidence(prompt: Reading, response: Reading) -> float:
     """Share of content words with a known vector, scaled down where there are few of them."""
     counted = len(prompt.rows) + len(response.rows)
-    known = (np.count_nonzero(prompt.rows >= 0) + np.count_nonzero(response.rows >= 0)) / counted
+    known = (prompt.known + response.known) / counted
     return round(known * min(1.0, min(len(prompt.content), len(response.content)) / 3), 2)
 
 
