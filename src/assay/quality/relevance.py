@@ -13,11 +13,12 @@ import numpy as np
 from assay.quality.kind import Kind, hindrance
 from assay.quality.scorer import Conversation, Verdict, logistic, unknown, version_of
 from assay.quality.text import RESPONSE_CHARS, STOP_WORDS
-from assay.quality.words import Floats, Reading, Words, cosine, unit
+from assay.quality.words import Floats, Reading, Words, cosine, length
 
 STOP_WORD_WEIGHT = 0.1
 MIDDLE = 0.85
 STEEPNESS = 2.5
+_NONE = np.float32(1e-9)
 _SCORED: frozenset[Kind] = frozenset({"table"})
 
 
@@ -70,12 +71,12 @@ class Relevance:
             return Evidence(recall, recall, recall, recall, found, missed)
         asked = self._words.sentence_vectors(prompt)
         answered = self._words.sentence_vectors(response)
-        last, answer = _question(asked), np.add.reduce(answered)
+        last, whole, answer = _question(asked), np.add.reduce(asked), np.add.reduce(answered)
         return Evidence(
             recall,
-            cosine(np.add.reduce(asked), answer),
+            cosine(whole, answer),
             cosine(last, answer),
-            float((unit(answered) @ unit(last)).max()),
+            float(((answered @ last) / (np.sqrt(np.vecdot(answered, answered)) + _NONE)).max()) / length(last),
             found,
             missed,
         )

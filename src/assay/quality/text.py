@@ -21,6 +21,7 @@ _INVISIBLE = re.compile(
 )
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _GAPS = {code: " " for code in range(128) if not chr(code).isalnum() and chr(code) != "'"}
+_OUTER_APOSTROPHE = re.compile(r"'(?:(?![A-Za-z0-9])|(?<![A-Za-z0-9]'))")
 # Not after "12." at the head of a list item nor after an initial. A class of characters comes first, since
 # the engine skips to those: it is 20 times as fast as trying at every place whether a mark stands before it.
 _SENTENCE_END = re.compile(r"[.!?。！？\n](?:(?<=\n)\n*|(?<!\b\d\.)(?<!\b\d\d\.)(?<!\b[A-Z]\.)[\"')\]]*\s+)")
@@ -56,12 +57,14 @@ def prose(text: str) -> str:
 def words(text: str) -> list[str]:
     """Words and numbers in order, case kept: letters and digits of any script, inner apostrophes too."""
     if text.isascii():
-        pieces = text.translate(_GAPS).split()
-        if "'" not in text:
-            return pieces
-    else:
-        pieces = text.split()
-    return [word for piece in pieces for word in ((piece,) if piece.isalnum() else _WORD.findall(piece))]
+        return _OUTER_APOSTROPHE.sub(" ", text).translate(_GAPS).split()
+    found: list[str] = []
+    for piece in text.split():
+        if piece.isalnum():
+            found.append(piece)
+        else:
+            found += _WORD.findall(piece)
+    return found
 
 
 def sentences(text: str) -> list[str]:

@@ -141,14 +141,14 @@ class ToxicityModel:
 
     def _flagged(self, folded: str, words: list[str], starts: list[int]) -> tuple[Floats, list[int], tuple[str, ...]]:
         """How many different flagged words each stretch has, where those begin, and the words in order."""
-        quoted = any(map(folded.__contains__, _QUOTES))
-        found = flagged_words(folded, [word.strip(_QUOTES) for word in words] if quoted else words, self._listed)
+        found = flagged_words(folded, _unquoted(folded, words), self._listed)
         hits = np.zeros(len(starts), np.float32)
         if found:
             places = {(bisect_right(starts, at.start()) - 1, at.group()) for at in _TOKEN.finditer(folded)}
             for stretch, token in places:
                 hits[stretch] += token in found
-        return np.minimum(hits, MOST_FLAGGED), starts, found
+            hits = np.minimum(hits, MOST_FLAGGED)
+        return hits, starts, found
 
     def evidence(self, readout: Readout) -> Floats:
         """Each stretch's evidence, all views together."""
@@ -257,7 +257,7 @@ def flagged_words(folded: str, words: list[str], listed: frozenset[str]) -> tupl
 
 
 class NGrams(msgspec.Struct, frozen=True):
-    """Words of a text, and its hashed n-grams in text order: three a place in bytes, two a word."""
+    """Words of a text less their quotes, and its hashed n-grams in text order: three a place in bytes, two a word."""
 
     tokens: list[str]
     bytes: Integers
@@ -270,7 +270,7 @@ def ngrams(folded: str) -> NGrams:
     hashes = np.array([word_hash(word) for word in words], np.uint32)
     last = np.array([len(words) - 1] if words else [], np.intp)
     raw = np.frombuffer(_padded(folded), np.uint8)
-    return NGrams(words, _byte_grams(raw).T.ravel(), _word_grams(hashes, last).T.ravel())
+    return NGrams(_unquoted(folded, words), _byte_grams(raw).T.ravel(), _word_grams(hashes, last).T.ravel())
 
 
 class Laid(msgspec.Struct, frozen=True):
@@ -332,6 +332,12 @@ def _text_starts(
 def _padded(folded: str) -> bytes:
     """UTF-8 between blanks, so that the first and the last letter have as many n-grams as the others."""
     return f"  {folded}    ".encode()
+
+
+def _unquoted(folded: str, words: list[str]) -> list[str]:
+    if not any(map(folded.__contains__, _QUOTES)):
+        return words
+    return [word if word.isalnum() else word.strip(_QUOTES) for word in words]
 
 
 def tokens(folded: str) -> list[str]:

@@ -152,11 +152,12 @@ class Words:
     def sums(self, rows: NDArray[np.int32], starts: Sequence[int]) -> Floats:
         """The same for stretches of rows that begin at `starts`, the last at the end of the rows at the latest."""
         found, scales = self._vectors.take(rows, 0).astype(np.float32), self._scale.take(rows)
-        sums = np.zeros((len(starts), found.shape[1]), np.float32)
+        sums = np.empty((len(starts), found.shape[1]), np.float32)
         for place, (start, end) in enumerate(zip(starts, [*starts[1:], len(rows)], strict=True)):
-            for at in range(start, end, MOST_AT_ONCE):
-                upto = min(at + MOST_AT_ONCE, end)
-                sums[place] += scales[at:upto] @ found[at:upto]
+            if end - start <= MOST_AT_ONCE:
+                np.dot(scales[start:end], found[start:end], out=sums[place])
+            else:
+                sums[place] = self.sums(rows[start:end], range(0, end - start, MOST_AT_ONCE)).sum(0)
         return sums
 
 
@@ -177,6 +178,11 @@ class Remembered(dict[str, Value], Generic[Value]):
 def cosine(first: Floats, second: Floats) -> float:
     """Likeness of two vectors, -1..1; 0 where one is of zeros."""
     return float(first @ second) / (math.sqrt(float(first @ first) * float(second @ second)) + 1e-9)
+
+
+def length(vector: Floats) -> float:
+    """Of a vector, at least 1e-9."""
+    return math.sqrt(float(vector @ vector)) + 1e-9
 
 
 def unit(vectors: Floats) -> Floats:
