@@ -108,7 +108,7 @@ class ToxicityModel:
         self._bias = np.float32(bias)
         self._network = network
         self._listed = listed
-        self._join = float(layer[0]), float(layer[1]), float(layer[2])
+        self._join = layer[0], layer[1], layer[2]
         self._slope, self._offset = float(layer[3]), float(layer[4])
         self._facts = Remembered(self._hash_and_row)
         self.version = version
