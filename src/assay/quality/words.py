@@ -187,8 +187,8 @@ def length(vector: Floats) -> float:
 
 def unit(vectors: Floats) -> Floats:
     """Rows scaled to length 1; rows of zeros stay zeros."""
-    lengths: Floats = np.sqrt(np.vecdot(vectors, vectors))
-    return vectors / (lengths + np.float32(1e-9))[..., None]
+    lengths = np.sqrt(np.vecdot(vectors, vectors)) + np.float32(1e-9)
+    return np.divide(vectors, lengths[..., None], dtype=np.float32)
 
 
 def load_words(path: Path = WEIGHTS / "words.npz") -> Words:
