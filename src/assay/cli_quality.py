@@ -1,0 +1,63 @@
+"""`assay quality`: how well the scores agree with people."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from assay.cli_options import Project, Since, StoreUrl, Until, Url, asking, console
+from assay.terminal import backfill_progress, bench_table
+
+quality = typer.Typer(no_args_is_help=True, help="Quality scores: how well they agree with people.")
+
+
+@quality.command("bench")
+def quality_bench(
+    data: Annotated[Path, typer.Option(help="A folder of labelled .jsonl files, as docs/quality.md describes.")],
+    sets: Annotated[list[str] | None, typer.Option("--set", help="local or lexical; may be repeated.")] = None,
+    split: Annotated[str, typer.Option(help="Only rows of this split: train, dev or test.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of a table.")] = False,
+) -> None:
+    """Measure scorer sets against people's labels: agreement, what cannot be assessed, speed."""
+    import msgspec
+
+    from assay.quality.bench import bench
+    from assay.quality.sets import SETS
+
+    for name in sets or ():
+        if name not in SETS:
+            raise typer.BadParameter(
+                f"no scorer set {name!r}; there are: {', '.join(sorted(SETS))}", param_hint="--set"
+            )
+    found = bench(data, sets or ["local"], split)
+    if as_json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(list(found)), indent=2).decode() + "\n")
+    else:
+        console.print(bench_table(msgspec.to_builtins(list(found))))
+
+
+@quality.command("backfill")
+def quality_backfill(
+    url: Url = None,
+    store: StoreUrl = None,
+    since: Since = None,
+    until: Until = None,
+    project: Project = None,
+    scorers: Annotated[
+        list[str] | None, typer.Option("--scorer", help="Only this score, such as toxicity; may be repeated.")
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, max=64, help="Processes that score, where the server runs.")] = 1,
+    dask: Annotated[str, typer.Option(help="A Dask scheduler instead, such as tcp://127.0.0.1:8786.")] = "",
+    restart: Annotated[bool, typer.Option("--restart", help="Begin anew, not where it was interrupted.")] = False,
+) -> None:
+    """Score history anew. Interrupted, the same command goes on where it stopped."""
+    what = {"since": since, "until": until, "project": project, "scorers": scorers}
+    with asking(url, store) as monitor, backfill_progress(console) as progress:
+        task = progress.add_task("scoring", total=None)
+        found = {"done": 0, "scores": 0}
+        for found in monitor.backfill(**what, processes=processes, dask=dask, restart=restart):
+            progress.update(task, completed=found["done"], total=found["total"])
+    console.print(f"{found['done']:,} calls scored, {found['scores']:,} scores written", highlight=False)
