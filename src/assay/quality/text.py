@@ -56,6 +56,11 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text)
 
 
+def has_words(text: str) -> bool:
+    """Whether there is any word or number."""
+    return _WORD.search(text) is not None
+
+
 def sentences(text: str) -> list[str]:
     """Sentences and lines in order, none empty."""
     return [part for part in _SENTENCE_END.split(text) if part and not part.isspace()]
