@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from assay.config import Onnx
+from assay.config import ONNX_KINDS, Onnx
 from assay.errors import ConfigError
 from assay.quality.onnx_files import MINILM, find_files
 from assay.quality.onnx_kinds import judge
@@ -22,6 +22,7 @@ from assay.quality.scorer import Conversation, Scorer, Verdict, version_of
 CODE = "onnx 1"
 """Counted up when the same numbers of a model would give another verdict."""
 DEFAULT = {"relevance": Onnx(model=MINILM)}
+_KNOWN = ", ".join(ONNX_KINDS)
 RUN_TOGETHER = 32
 """Conversations whose inputs are run together: enough to find inputs of like length, few enough to hold."""
 
@@ -38,6 +39,17 @@ def onnx_scorers(settings: Mapping[str, Onnx], local: Sequence[Scorer]) -> tuple
     """A scorer for every metric in `settings`; relevance by MiniLM where there are none."""
     by_name = {scorer.name: scorer for scorer in local}
     return tuple(onnx_scorer(metric, each, by_name[metric]) for metric, each in (settings or DEFAULT).items())
+
+
+def model_for(metric: str, settings: Mapping[str, Onnx]) -> Onnx:
+    """The model that is set for a metric, MiniLM for relevance. Raises ConfigError where there is none."""
+    found = settings.get(metric) or DEFAULT.get(metric)
+    if found is None:
+        raise ConfigError(
+            f"{metric} by onnx needs a model"
+            + (f": set model in [quality.onnx.{metric}]" if metric in ONNX_KINDS else f"; only {_KNOWN} can have one")
+        )
+    return found
 
 
 class OnnxScorer:
