@@ -87,7 +87,9 @@ def bench(
 ) -> Iterator[Figures]:
     """Figures of every file in `data` and every set, file by file; only rows of `split` where one is named.
 
-    `onnx` says which models the set "onnx" is made of. Raises BenchError where `data` has no .jsonl file or a line is not a row, ValueError for an unknown set.
+    `onnx` says which models the set "onnx" is made of.
+
+    Raises BenchError where `data` has no .jsonl file or a line is not a row, ValueError for an unknown set.
     """
     paths = sorted(data.glob("*.jsonl"))
     if not paths:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tokenizers import Encoding
 
 COSINE_MIDDLE = 0.2
-COSINE_STEEPNESS = 8.0
+COSINE_STEEPNESS = 10.0
 """Of MiniLM's cosines of a prompt and an answer: 0.5 parts own answers from those to other prompts best."""
 MOST_SENTENCES = 48
 MOST_PASSAGES = 4
