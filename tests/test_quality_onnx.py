@@ -72,7 +72,7 @@ def scorer_of(local: dict[str, Scorer]):
 def test_an_embedding_model_finds_the_answer_that_speaks_of_the_question_relevant(scorer_of, tmp_path: Path):
     scorer = scorer_of("relevance", embedder(tmp_path / "words"))
     near, far = scorer.score(SUPPORTED), scorer.score(KIND)
-    assert near.value > 0.9 > 0.5 > far.value
+    assert near.value > 0.8 > 0.5 > far.value
     assert near.reason.startswith("words: cosine 0.")
     assert (scorer.name, scorer.scorer) == ("relevance", "onnx")
 
@@ -138,7 +138,7 @@ def test_a_token_model_names_the_spans_that_nothing_supports(scorer_of, tmp_path
     assert whole.reason == 'spans: not supported by the context: "."'
     half = scorer.score(HALF)
     assert half.value < whole.value
-    assert '"Dogs like long walks every winter."' in half.reason
+    assert half.reason == 'spans: not supported by the context: ". Dogs like long walks every winter."'
 
 
 def test_labels_of_a_classifier_are_summed_but_for_the_neutral_one(scorer_of, tmp_path: Path):
@@ -370,7 +370,7 @@ def test_a_model_that_cannot_judge_the_metric_is_refused(scorer_of, tmp_path: Pa
         scorer_of("groundedness", two, kind="cross-encoder")
     with pytest.raises(ConfigError, match="no label yes; it has: LABEL_0, LABEL_1"):
         scorer_of("groundedness", two, labels=("yes",))
-    with pytest.raises(ConfigError, match="has 2 outputs, config.json names 3 labels"):
+    with pytest.raises(ConfigError, match=r"has 2 outputs, config\.json names 3 labels"):
         scorer_of("groundedness", supporter(tmp_path / "three", 2, id2label={"0": "a", "1": "b", "2": "c"}))
     with pytest.raises(ConfigError, match="Set `labels` to some of: a, b, c"):
         scorer_of("toxicity", classifier(tmp_path / "abc", {}, [0.0] * 3, id2label={"0": "a", "1": "b", "2": "c"}))
@@ -395,7 +395,7 @@ def test_a_model_that_fails_on_a_text_fails_that_verdict_alone(scorer_of, tmp_pa
         scorer.score(Conversation(prompt="What is near the city?", response="The sea is near the city."))
     failed = assess([scorer], Conversation(prompt="What is near the city?", response="The sea is near the city."))
     assert failed["relevance"].label == "failed"
-    assert scorer.score(SUPPORTED).value > 0.9
+    assert scorer.score(SUPPORTED).value > 0.8
 
 
 @pytest.mark.parametrize(

@@ -15,68 +15,12 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 MARKS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-WORDS = [
-    "the",
-    "a",
-    "is",
-    "was",
-    "of",
-    "in",
-    "and",
-    "to",
-    "it",
-    "what",
-    "who",
-    "which",
-    "river",
-    "bridge",
-    "stone",
-    "old",
-    "wooden",
-    "fence",
-    "lake",
-    "capital",
-    "france",
-    "paris",
-    "city",
-    "built",
-    "1874",
-    "painted",
-    "green",
-    "red",
-    "you",
-    "are",
-    "an",
-    "idiot",
-    "stupid",
-    "awful",
-    "help",
-    "with",
-    "your",
-    "question",
-    "please",
-    "nice",
-    "weather",
-    "today",
-    "cat",
-    "sat",
-    "on",
-    "mat",
-    "dogs",
-    "like",
-    "long",
-    "walks",
-    "near",
-    "sea",
-    "mountain",
-    "high",
-    "snow",
-    "falls",
-    "there",
-    "every",
-    "winter",
-]
-VOCABULARY = {token: place for place, token in enumerate([*MARKS, *WORDS])}
+_WORDS = """
+    the a is was of in and to it what who which river bridge stone old wooden fence lake capital france paris city
+    built 1874 painted green red you are an idiot stupid awful help with your question please nice weather today cat
+    sat on mat dogs like long walks near sea mountain high snow falls there every winter
+"""
+VOCABULARY = {token: place for place, token in enumerate([*MARKS, *_WORDS.split()])}
 SIZE = len(VOCABULARY)
 
 

@@ -17,7 +17,7 @@ from assay.errors import ConfigError
 from assay.quality.onnx_files import MINILM, find_files
 from assay.quality.onnx_kinds import judge
 from assay.quality.onnx_model import OnnxModel
-from assay.quality.scorer import Conversation, Scorer, Verdict, version_of
+from assay.quality.scorer import Conversation, Scorer, Verdict, unknown, version_of
 
 CODE = "onnx 1"
 """Counted up when the same numbers of a model would give another verdict."""
@@ -86,7 +86,8 @@ class OnnxScorer:
         answers = self._model.run([each for task in tasks for each in task.inputs])
         found: list[Verdict] = []
         for task in tasks:
-            found.append(task.verdict(answers[: len(task.inputs)]))
+            read = answers[: len(task.inputs)]
+            found.append(task.verdict(read) if read else unknown("not assessable: no text for the model", "short"))
             del answers[: len(task.inputs)]
         return found
 

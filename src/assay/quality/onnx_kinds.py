@@ -133,7 +133,7 @@ class Support:
         """The claim beside each text."""
         if not self._form:
             return [self.model.encode(text, claim) for text in texts]
-        return [self.model.encode(self._form.replace("{context}", t).replace("{claim}", claim)) for t in texts]
+        return [self.model.encode(_filled(self._form, context=text, claim=claim)) for text in texts]
 
     def cut(self, text: str, cap: int, share: float = 1.0) -> list[str]:
         """A text as windows that leave room for `1 - share` of what the model can read."""
@@ -207,14 +207,14 @@ class Tokens:
         answers = model.windows(model.inert(clean(conversation.response, RESPONSE_CHARS)), room // 3)
         asked = model.inert(clean(conversation.prompt, RESPONSE_CHARS))
         asked = model.windows(asked, room // 6)[-1]
-        form = self._form.replace("{prompt}", asked)
-        rest = max(room - room // 3 - model.length(form), 8)
+        rest = max(room - room // 3 - model.length(_filled(self._form, prompt=asked, context="")), 8)
         origin, texts = grounds(conversation)
         passages = [p for text in texts for p in model.windows(model.inert(clean(text, CONTEXT_CHARS)), rest)]
         inputs: list[Encoding] = []
         ends: list[int] = []
         for answer in answers:
-            inputs += [model.encode(form.replace("{context}", text), answer) for text in _nearest(passages, answer)]
+            beside = [_filled(self._form, prompt=asked, context=text) for text in _nearest(passages, answer)]
+            inputs += [model.encode(text, answer) for text in beside]
             ends.append(len(inputs))
         return Task(inputs, lambda found: self._verdict(found, inputs, answers, ends, origin))
 
@@ -329,6 +329,11 @@ def _sentences(response: str) -> list[str]:
     """The sentences that have a word, the last ones left out where there are very many."""
     plain = prose(clean(response, RESPONSE_CHARS))
     return [sentence for sentence in sentences(plain) if words(sentence)][:MOST_SENTENCES]
+
+
+def _filled(form: str, **texts: str) -> str:
+    """A form with its places filled in one go: braces in people's texts are no places."""
+    return re.sub(r"\{(\w+)\}", lambda place: texts[place[1]], form)
 
 
 def _nearest(passages: list[str], claim: str) -> list[str]:
