@@ -23,8 +23,9 @@ CODE = "onnx 1"
 """Counted up when the same numbers of a model would give another verdict."""
 DEFAULT = {"relevance": Onnx(model=MINILM)}
 _KNOWN = ", ".join(ONNX_KINDS)
-RUN_TOGETHER = 32
-"""Conversations whose inputs are run together: enough to find inputs of like length, few enough to hold."""
+RUN_TOGETHER = 8
+"""Conversations whose inputs are run together: enough to find inputs of like length, and few, since the time limit
+of one conversation holds for them all."""
 
 
 def onnx_scorer(metric: str, settings: Onnx, local: Scorer) -> Scorer:
@@ -56,6 +57,7 @@ class OnnxScorer:
     """Scorer "onnx" of one metric. Thread-safe as far as the local scorer is."""
 
     scorer = "onnx"
+    together = RUN_TOGETHER
 
     def __init__(self, metric: str, settings: Onnx, local: Scorer) -> None:
         self.name = metric

@@ -26,8 +26,11 @@ WHOLE_BATCH = ""
 """Stands for a call's id where a scorer is at all calls of a batch together."""
 
 BATCH = 64
-"""Calls that a scorer which takes batches gets at once, within the time limit of one."""
+"""Calls that a scorer which takes batches gets at once, or as many as its `together`, within the time limit of one."""
 
+
+ALL: frozenset[str] = frozenset()
+"""Stands for all scores."""
 
 log = logging.getLogger(__name__)
 
@@ -39,20 +42,30 @@ class At(NamedTuple):
     span_id: str
 
 
+class Description(NamedTuple):
+    """Who scores, all scores that could be asked for, and what kept scorers from being loaded."""
+
+    who: list[Who]
+    offered: list[str]
+    problems: list[str]
+
+
 class Scoring:
     """Loaded scorers at work; what runs in the process."""
 
-    def __init__(self, loaded: Loaded) -> None:
-        self._scorers, self._problems = loaded
+    def __init__(self, loaded: Loaded, only: frozenset[str] = ALL) -> None:
+        self._offered, self._problems = loaded
+        self._scorers = [one for one in self._offered if not only or one.name in only]
 
     @classmethod
-    def of_lane(cls, lane: Lane, settings: Quality) -> Scoring:
-        """With the scorers of this lane."""
-        return cls(load(lane, settings))
+    def of_lane(cls, lane: Lane, settings: Quality, only: frozenset[str] = ALL) -> Scoring:
+        """With this lane's scorers that give one of the scores `only`, or with all of them."""
+        return cls(load(lane, settings), only)
 
-    def describe(self) -> tuple[list[Who], list[str]]:
-        """Who scores here, and what kept others from being loaded."""
-        return list(map(Who.of, self._scorers)), list(self._problems)
+    def describe(self) -> Description:
+        """Who scores here."""
+        names = [one.name for one in self._offered]
+        return Description(list(map(Who.of, self._scorers)), names, list(self._problems))
 
     def score(
         self, calls: Sequence[Row], without: Collection[str] = (), broken: Collection[At] = ()
@@ -68,9 +81,10 @@ class Scoring:
                 singly.append(scorer)
                 continue
             verdicts = list[Verdict]()
-            for start in range(0, len(calls), BATCH):
+            together: int = getattr(scorer, "together", BATCH)
+            for start in range(0, len(calls), together):
                 yield At(scorer.name, WHOLE_BATCH)
-                verdicts += _together(scorer, conversations[start : start + BATCH])
+                verdicts += _together(scorer, conversations[start : start + together])
             scores += map(score_of, calls, [Who.of(scorer)] * len(calls), verdicts)
         for call, conversation in zip(calls, conversations, strict=True):
             for scorer in singly:
@@ -104,11 +118,13 @@ def _together(scorer: Scorer, conversations: Sequence[Conversation]) -> list[Ver
 class ScoringProcess:
     """Scores batches of calls in its process. Call it from one thread at a time; `close` at the end."""
 
-    def __init__(self, lane: Lane, settings: Quality, watch: Watch | None = None) -> None:
-        self.watch = watch or Watch()
+    def __init__(self, lane: Lane, settings: Quality, only: frozenset[str] = ALL) -> None:
+        self.watch = Watch()
+        self.offered: Collection[str] = ()
         self.problems: Sequence[str] = ()
         self._lane: Lane = lane
         self._settings = settings
+        self._only = only
         self._remote: RemoteObject | None = None
         self._ending = False
         self._who: dict[str, Who] = {}
@@ -121,8 +137,8 @@ class ScoringProcess:
     def start(self) -> RemoteObject:
         """The process, started where there is none. Raises ProcessEnded where it cannot start."""
         if self._remote is None:
-            self._remote = RemoteObject(Scoring.of_lane, self._lane, self._settings)
-            who, self.problems = self._remote.ask("describe")
+            self._remote = RemoteObject(Scoring.of_lane, self._lane, self._settings, self._only)
+            who, self.offered, self.problems = self._remote.ask("describe")
             self._who = {one.name: one for one in who}
         return self._remote
 
@@ -164,19 +180,20 @@ class ScoringProcess:
 
     def _failed(self, calls: Sequence[Row], broken: dict[At, str], resting: dict[str, str]) -> Generator[Score]:
         for call in calls:
-            for (name, span_id), why in broken.items():
-                if span_id == call["span_id"]:
-                    yield score_of(call, self._who[name], unknown(why, FAILED))
-            for name, why in resting.items():
-                reason = f"not scored: the scorer rests, it failed again and again ({why})"
-                yield score_of(call, self._who[name], unknown(reason, FAILED))
+            reasons = {
+                name: f"not scored: the scorer rests, it failed again and again ({why})"
+                for name, why in resting.items()
+            }
+            reasons |= {at.name: why for at, why in broken.items() if at.span_id == call["span_id"]}
+            for name, why in reasons.items():
+                yield score_of(call, self._who[name], unknown(why, FAILED))
 
 
 class ScoringPool:
     """Several processes of one lane. `submit` a batch from any thread, or call it, which spreads the batch."""
 
-    def __init__(self, lane: Lane, settings: Quality, processes: int = 1) -> None:
-        self.processes = [ScoringProcess(lane, settings) for _ in range(processes)]
+    def __init__(self, lane: Lane, settings: Quality, processes: int = 1, only: frozenset[str] = ALL) -> None:
+        self.processes = [ScoringProcess(lane, settings, only) for _ in range(processes)]
         self._threads = ThreadPoolExecutor(processes, thread_name_prefix=f"assay-{lane}")
         self._idle: queue.SimpleQueue[ScoringProcess] = queue.SimpleQueue()
         for process in self.processes:
@@ -206,6 +223,11 @@ class ScoringPool:
     def names(self) -> Collection[str]:
         """The scores it gives, once it has started."""
         return {name for process in self.processes for name in process.names}
+
+    def offered(self) -> Collection[str]:
+        """All scores that could be asked for. Starts a process if none runs: raises what that does."""
+        self.submit([]).result()
+        return {name for process in self.processes for name in process.offered}
 
     @property
     def problems(self) -> list[str]:
