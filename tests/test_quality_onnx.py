@@ -18,14 +18,16 @@ from onnxruntime.quantization import quantize_dynamic
 from typer.testing import CliRunner
 
 from assay.cli import app
-from assay.config import Onnx, load_config
+from assay.config import Onnx, Quality, load_config
 from assay.errors import ConfigError
-from assay.quality.lanes import load
+from assay.quality.lanes import lanes, load
 from assay.quality.onnx import OnnxScorer, onnx_scorer, share_of
 from assay.quality.onnx_files import find_files
 from assay.quality.onnx_model import ModelError, OnnxModel
+from assay.quality.process import ScoringProcess
 from assay.quality.scorer import Conversation, Scorer, assess
 from assay.quality.sets import scorers
+from test_quality_process import call
 from tiny_models import classifier, embedder, marker, supporter
 
 BRIDGE = "The old stone bridge was built in 1874. A wooden fence is near the lake."
@@ -426,6 +428,24 @@ def test_a_model_that_cannot_be_loaded_costs_its_own_metric_only(tmp_path: Path,
     assert len(found.problems) == 2
     assert "no model directory './none'" in found.problems[0]
     assert "groundedness by onnx needs a model: set model in [quality.onnx.groundedness]" in found.problems[1]
+
+
+def test_a_scoring_process_runs_the_models_in_a_lane_of_their_own(tmp_path: Path):
+    models = {"groundedness": Onnx(model=str(supporter(tmp_path / "nli", 2)))}
+    settings = Quality(metrics={"groundedness": "onnx"}, onnx=models, timeout_seconds=60.0)
+    calls = [
+        call(str(at), text) for at, text in enumerate(["The stone bridge was built in 1874.", "Dogs like it."] * 10)
+    ]
+    calls = [each | {"documents": json.dumps([{"content": BRIDGE}])} for each in calls]
+    assert lanes(settings) == ("quality", "onnx")
+    assert "groundedness" not in {scorer.name for scorer in load("quality", settings).scorers}
+    process = ScoringProcess("onnx", settings)
+    found = process(calls)
+    process.close()
+    assert [(score.name, score.scorer, score.source) for score in found] == [("groundedness", "onnx", "scorer")] * 20
+    by_call = {score.target: score.value for score in found}
+    assert all((by_call[str(at)] or 0) > 0.9 for at in range(0, 20, 2))
+    assert all((by_call[str(at)] or 0) < 0.1 for at in range(1, 20, 2))
 
 
 # The hub
