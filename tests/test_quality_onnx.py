@@ -106,11 +106,17 @@ def test_the_order_of_the_labels_is_read_from_the_config(scorer_of, tmp_path: Pa
     assert named.score(SUPPORTED).value > 0.95
 
 
-@pytest.mark.parametrize("name", ["MiniCheck-tiny", "HHEM-tiny", "unnamed"])
+@pytest.mark.parametrize("labels", [("inconsistent", "consistent"), ("not_supported", "SUPPORTED"), ("a", "b")])
+def test_labels_that_speak_for_support_are_known_by_their_names(scorer_of, tmp_path: Path, labels: tuple[str, str]):
+    model = supporter(tmp_path / "nli", 2, id2label=dict(enumerate(labels)))
+    assert scorer_of("groundedness", model).score(SUPPORTED).value > 0.95
+
+
+@pytest.mark.parametrize("name", ["MiniCheck-tiny", "unnamed"])
 def test_a_verifier_with_two_unnamed_labels_says_supported_by_the_second(scorer_of, tmp_path: Path, name: str):
     model = supporter(tmp_path / name, 2)
     value = scorer_of("groundedness", model).score(SUPPORTED).value
-    # The forms of MiniCheck and HHEM are one text: this tiny model, which compares two, sees no second one.
+    # MiniCheck's form is one text: this tiny model, which compares two, sees no second one.
     assert value > 0.95 if name == "unnamed" else value < 0.05
 
 
@@ -123,8 +129,9 @@ def test_minicheck_and_hhem_are_asked_in_the_form_they_were_trained_in(scorer_of
         return encode(self, first, second)
 
     monkeypatch.setattr(OnnxModel, "encode", noted)
-    for name in ("minicheck", "hhem", "unnamed"):
-        scorer_of("groundedness", supporter(tmp_path / name, 2)).score(SUPPORTED)
+    made = {"minicheck": partial(supporter, outputs=2), "hhem": marker, "unnamed": partial(supporter, outputs=2)}
+    for name, make in made.items():
+        assert "1 sentences" in scorer_of("groundedness", make(tmp_path / name)).score(SUPPORTED).reason
     claim = SUPPORTED.response
     assert [each for each in asked if claim in each] == [
         f"{BRIDGE}[SEP]{claim}",
@@ -370,6 +377,10 @@ def test_a_model_that_cannot_judge_the_metric_is_refused(scorer_of, tmp_path: Pa
     two = supporter(tmp_path / "two", 2)
     with pytest.raises(ConfigError, match="has 2 outputs: a cross-encoder has one"):
         scorer_of("groundedness", two, kind="cross-encoder")
+    with pytest.raises(ConfigError, match="answers for a text as a whole: that is no tokens model"):
+        scorer_of("groundedness", two, kind="tokens")
+    with pytest.raises(ConfigError, match="answers for each token: that is no nli model"):
+        scorer_of("groundedness", marker(tmp_path / "marker"), kind="nli")
     with pytest.raises(ConfigError, match="no label yes; it has: LABEL_0, LABEL_1"):
         scorer_of("groundedness", two, labels=("yes",))
     with pytest.raises(ConfigError, match=r"has 2 outputs, config\.json names 3 labels"):

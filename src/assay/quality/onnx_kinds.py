@@ -31,9 +31,11 @@ MOST_PASSAGES = 4
 """A sentence is read with the passages that share most of its words: a model of this size is slow."""
 SUPPORTED = 0.5
 
-_SPEAKS_FOR = re.compile(r"entail|support|consistent|faithful|grounded", re.IGNORECASE)
-_SPEAKS_AGAINST = re.compile(r"hallucinat|unsupported|unfaithful|inconsistent|baseless", re.IGNORECASE)
-_NEGATED = re.compile(r"^(?:not?|non|un|in|dis|contra)(?![a-z]*tox)", re.IGNORECASE)
+_SPEAKS_FOR = re.compile(r"(?:entail|support|consistent|faithful|grounded)", re.IGNORECASE)
+_SPEAKS_AGAINST = re.compile(
+    r"(?:hallucinat|baseless|(?:un|in|non|not?)[\W_]?(?:support|faithful|consistent|grounded))", re.I
+)
+"""How labels begin that say so."""
 _NEUTRAL = re.compile(
     r"^(?:neutral|safe|clean|normal|ok|okay|none|neither|benign|harmless|(?:not?|non)[\W_]?\w+)$", re.I
 )
@@ -59,6 +61,9 @@ Judge = Callable[[Conversation], Task]
 def judge(metric: str, model: OnnxModel, settings: Onnx) -> Judge:
     """How `model` judges `metric`. Raises ConfigError where it cannot."""
     kind = settings.kind or found_kind(metric, model)
+    if kind != "embedding" and model.per_token != (kind == "tokens" or _is_hhem(model)):
+        answers = "each token" if model.per_token else "a text as a whole"
+        raise ConfigError(f"{model.name} answers for {answers}: that is no {kind} model, set another `kind`")
     if kind == "embedding":
         return Embedding(model)
     if kind == "classifier":
@@ -71,6 +76,8 @@ def judge(metric: str, model: OnnxModel, settings: Onnx) -> Judge:
 
 def found_kind(metric: str, model: OnnxModel) -> OnnxKind:
     """The kind that config.json speaks of: architecture, and number of labels. Raises ConfigError."""
+    if _is_hhem(model) and "nli" in ONNX_KINDS[metric]:
+        return "nli"
     if model.architecture.endswith("ForTokenClassification"):
         kind = "tokens"
     elif not model.architecture.endswith("ForSequenceClassification"):
@@ -121,11 +128,9 @@ class Support:
     def __init__(self, model: OnnxModel, chosen: list[int]) -> None:
         self.model = model
         self._chosen = chosen
-        name = f"{model.name} {model.architecture}".lower()
-        end = model.mark("</s>", "[SEP]")
-        self._form = _HHEM if "hhem" in name or "hallucination_evaluation" in name else ""
-        if "minicheck" in name:
-            self._form = f"{{context}}{end}{{claim}}"
+        self._form = _HHEM if _is_hhem(model) else ""
+        if "minicheck" in model.name.lower():
+            self._form = f"{{context}}{model.mark('</s>', '[SEP]')}{{claim}}"
         self._marks = model.length(self._form) + 8
         """Tokens of an input that belong to neither text."""
 
@@ -142,7 +147,6 @@ class Support:
 
     def value(self, answer: Floats) -> float:
         """0..1: the sigmoid of a single output, else the share of the chosen ones."""
-        # HHEM-2 answers for every token and is read at the first.
         row = answer[0] if answer.ndim == 2 else answer
         return logistic(float(row[0])) if len(row) == 1 else float(_softmax(row)[self._chosen].sum())
 
@@ -275,6 +279,12 @@ class Classifier:
         return _softmax(answer)
 
 
+def _is_hhem(model: OnnxModel) -> bool:
+    """HHEM-2 classifies tokens, and its answer for the first one is meant for the text."""
+    name = f"{model.name} {model.architecture}".lower()
+    return "hhem" in name or "hallucination_evaluation" in name
+
+
 def _only(model: OnnxModel) -> list[int]:
     if model.outputs != 1:
         raise ConfigError(f"{model.name} has {model.outputs} outputs: a cross-encoder has one, set another `kind`")
@@ -284,16 +294,12 @@ def _only(model: OnnxModel) -> list[int]:
 def _chosen(model: OnnxModel, settings: Onnx, telling: re.Pattern[str]) -> list[int]:
     """Places of the labels that are named in the settings, else that tell by their name, else the second of two."""
     named = _named(model, settings)
-    found = named or [at for at, label in enumerate(model.labels) if telling.search(label) and not _negates(label)]
+    found = named or [at for at, label in enumerate(model.labels) if telling.match(label)]
     if not found and len(model.labels) == 2:
         return [1]
     if not found or len(found) == len(model.labels) > 1:
         raise ConfigError(_choose(model))
     return found
-
-
-def _negates(label: str) -> bool:
-    return _NEGATED.search(label) is not None and _SPEAKS_AGAINST.search(label) is None
 
 
 def _toxic(model: OnnxModel, settings: Onnx) -> list[int]:

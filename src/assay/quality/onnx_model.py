@@ -63,7 +63,7 @@ class OnnxModel:
         self._answer = self._answer_name()
         # Activations quantised at run time share one range for all rows: a row would depend on its neighbours.
         self._most_rows = 1 if _mentions(files.graph, b"DynamicQuantizeLinear") else MOST_ROWS
-        self.outputs = self._tried(files.graph)
+        self.outputs, self.per_token = self._tried(files.graph)
         self.labels = self.labels or tuple(f"LABEL_{place}" for place in range(self.outputs))
 
     def inert(self, text: str) -> str:
@@ -143,8 +143,8 @@ class OnnxModel:
         names = [each.name for each in self._session.get_outputs()]
         return next((name for name in _ANSWERS if name in names), names[0])
 
-    def _tried(self, graph: Path) -> int:
-        """How many numbers the graph answers for a text, or for each token."""
+    def _tried(self, graph: Path) -> tuple[int, bool]:
+        """How many numbers the graph answers, and whether for each token."""
         try:
             (answer,) = self.run([self.encode("a")])
         except ModelError as error:
@@ -154,7 +154,7 @@ class OnnxModel:
             raise ConfigError(f"{graph} answers {self._answer} of shape {answer.shape}: (n,) or (tokens, n) is needed")
         if self._answer == "logits" and self.labels and len(self.labels) != outputs:
             raise ConfigError(f"{graph} has {outputs} outputs, config.json names {len(self.labels)} labels")
-        return outputs
+        return outputs, answer.ndim == 2
 
 
 def bert_tokenizer(vocabulary: Path = VOCABULARY) -> Tokenizer:
