@@ -211,3 +211,26 @@ def test_the_command_scores_what_came_before_a_scorer_was_switched_on(own_server
 def _said(directory: Path, *options: str) -> str:
     asked = [sys.executable, "-m", "assay", "quality", "backfill", *options]
     return subprocess.run(asked, cwd=directory, check=True, capture_output=True, text=True).stdout
+
+
+def test_followers_without_a_server_share_what_it_left(own_server: Callable[..., Server]) -> None:
+    server = own_server(ASSAY_QUALITY__SCORERS="off")
+    server.post(otlp(*[chat_attributes()] * 12)).raise_for_status()
+    with connect(server.url) as monitor:
+        eventually(lambda: monitor.usage()["total_calls"] == 12)
+        eventually(lambda: monitor.health()["settle"]["lag_seconds"] == 0)
+    server.stop()
+    scored = [_followed(server, share) for share in ("1/2", "2/2")]
+    assert 0 < scored[0] < scored[1] == 12
+
+
+def _followed(server: Server, share: str) -> int:
+    """How many calls are scored once a follower with this share is through."""
+    command = [sys.executable, "-m", "assay", "quality", "follow", "--share", share, "--once", "--store", "data"]
+    done = subprocess.run(command, cwd=server.directory, capture_output=True, text=True, timeout=60, check=True)
+    assert f"scoring share {share} of" in done.stdout
+    server.start()
+    with connect(server.url) as monitor:
+        calls = monitor.calls(limit=50)["calls"]
+    server.stop()
+    return sum(bool(call["scores"]) for call in calls)

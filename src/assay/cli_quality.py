@@ -62,3 +62,19 @@ def quality_backfill(
         for found in monitor.backfill(**what, processes=processes, dask=dask, restart=restart):
             progress.update(task, completed=found["done"], total=found["total"])
     console.print(f"{found['done']:,} calls scored, {found['scores']:,} scores written", highlight=False)
+
+
+@quality.command("follow")
+def quality_follow(
+    store: StoreUrl = None,
+    share: Annotated[str | None, typer.Option(help="Such as 2/3: the second of three that share the calls.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="End when no call is left.")] = False,
+) -> None:
+    """Score new calls of a store without serving: beside a server elsewhere, on a ClickHouse server's store."""
+    from assay.config import load_config
+    from assay.server.serve import follow
+
+    quality_settings = {} if share is None else {"quality": {**load_config().quality.model_dump(), "share": share}}
+    config = load_config(store=store, **quality_settings)
+    said = f"scoring share {config.quality.share} of {config.shown_store}"
+    follow(config, lambda: console.print(said, highlight=False, soft_wrap=True), once=once)

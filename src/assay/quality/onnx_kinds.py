@@ -16,6 +16,7 @@ import numpy as np
 from assay.config import ONNX_KINDS, Onnx, OnnxKind
 from assay.errors import ConfigError
 from assay.quality.groundedness import grounds, short
+from assay.quality.onnx_labels import labels_against, labels_for, toxic_labels
 from assay.quality.onnx_model import Floats, OnnxModel
 from assay.quality.scorer import Conversation, Verdict, logistic
 from assay.quality.text import CONTEXT_CHARS, RESPONSE_CHARS, clean, prose, sentences, stem, words
@@ -31,14 +32,6 @@ MOST_PASSAGES = 4
 """A sentence is read with the passages that share most of its words: a model of this size is slow."""
 SUPPORTED = 0.5
 
-_SPEAKS_FOR = re.compile(r"(?:entail|support|consistent|faithful|grounded)", re.IGNORECASE)
-_SPEAKS_AGAINST = re.compile(
-    r"(?:hallucinat|baseless|(?:un|in|non|not?)[\W_]?(?:support|faithful|consistent|grounded))", re.I
-)
-"""How labels begin that say so."""
-_NEUTRAL = re.compile(
-    r"^(?:neutral|safe|clean|normal|ok|okay|none|neither|benign|harmless|(?:not?|non)[\W_]?\w+)$", re.I
-)
 # The forms in which these models were trained to be asked (their model cards).
 _HHEM = "<pad> Determine if the hypothesis is true given the premise?\n\nPremise: {context}\n\nHypothesis: {claim}"
 _LETTUCE = (
@@ -67,10 +60,10 @@ def judge(metric: str, model: OnnxModel, settings: Onnx) -> Judge:
     if kind == "embedding":
         return Embedding(model)
     if kind == "classifier":
-        return Classifier(model, "prompt" if metric == "prompt_toxicity" else "response", _toxic(model, settings))
+        return Classifier(model, "prompt" if metric == "prompt_toxicity" else "response", toxic_labels(model, settings))
     if kind == "tokens":
-        return Tokens(model, _chosen(model, settings, _SPEAKS_AGAINST))
-    support = Support(model, _only(model) if kind == "cross-encoder" else _chosen(model, settings, _SPEAKS_FOR))
+        return Tokens(model, labels_against(model, settings))
+    support = Support(model, _only(model) if kind == "cross-encoder" else labels_for(model, settings))
     return Closeness(support) if metric == "relevance" else Claims(support)
 
 
@@ -289,41 +282,6 @@ def _only(model: OnnxModel) -> list[int]:
     if model.outputs != 1:
         raise ConfigError(f"{model.name} has {model.outputs} outputs: a cross-encoder has one, set another `kind`")
     return [0]
-
-
-def _chosen(model: OnnxModel, settings: Onnx, telling: re.Pattern[str]) -> list[int]:
-    """Places of the labels that are named in the settings, else that tell by their name, else the second of two."""
-    named = _named(model, settings)
-    found = named or [at for at, label in enumerate(model.labels) if telling.match(label)]
-    if not found and len(model.labels) == 2:
-        return [1]
-    if not found or len(found) == len(model.labels) > 1:
-        raise ConfigError(_choose(model))
-    return found
-
-
-def _toxic(model: OnnxModel, settings: Onnx) -> list[int]:
-    """Places of the labels named in the settings, else of all but the neutral one, else the second of two."""
-    named = _named(model, settings)
-    if named:
-        return named
-    neutral = [at for at, label in enumerate(model.labels) if _NEUTRAL.match(label)]
-    if neutral or model.independent or model.outputs == 1:
-        return [at for at in range(len(model.labels)) if at not in neutral]
-    if len(model.labels) == 2:
-        return [0] if re.match("tox|hate|offens", model.labels[0], re.IGNORECASE) else [1]
-    raise ConfigError(_choose(model))
-
-
-def _named(model: OnnxModel, settings: Onnx) -> list[int]:
-    unknown = set(settings.labels) - set(model.labels)
-    if unknown:
-        raise ConfigError(f"{model.name} has no label {', '.join(sorted(unknown))}; it has: {', '.join(model.labels)}")
-    return [at for at, label in enumerate(model.labels) if label in settings.labels]
-
-
-def _choose(model: OnnxModel) -> str:
-    return f"which labels of {model.name} speak for the score? Set `labels` to some of: {', '.join(model.labels)}"
 
 
 def _softmax(rows: Floats) -> Floats:

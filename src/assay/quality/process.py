@@ -6,33 +6,30 @@ recorded as failed, a new process is started, and the rest of the batch is score
 
 from __future__ import annotations
 
-import logging
 import queue
 from collections.abc import Collection, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import chain
+from itertools import chain, repeat
 from typing import NamedTuple
 
 from assay.config import Quality
 from assay.processes import ProcessEnded, RemoteObject
 from assay.quality.calls import Who, conversation_of, score_of
 from assay.quality.lanes import Lane, Loaded, load
-from assay.quality.scorer import Conversation, Scorer, Verdict, checked, guarded, unknown
+from assay.quality.scorer import SHARED, Conversation, Scorer, Verdict, guarded, guarded_all, unknown
 from assay.quality.watch import FAILED, Watch
 from assay.records import Score
 from assay.store.connect import Row
 
 WHOLE_BATCH = ""
-"""Stands for a call's id where a scorer is at all calls of a batch together."""
+"""Stands for a call's id where a scorer is at several calls together."""
 
-BATCH = 64
-"""Calls that a scorer which takes batches gets at once, or as many as its `together`, within the time limit of one."""
 
+QUICK = ("local", "lexical")
+"""Tiers whose scorers take about a millisecond a call: to tell of each call would cost more."""
 
 ALL: frozenset[str] = frozenset()
 """Stands for all scores."""
-
-log = logging.getLogger(__name__)
 
 
 class At(NamedTuple):
@@ -71,27 +68,13 @@ class Scoring:
         self, calls: Sequence[Row], without: Collection[str] = (), broken: Collection[At] = ()
     ) -> Generator[At, None, list[Score]]:
         """The scores of these calls, telling where it is; leaves out the scores `without` and what broke before."""
-        conversations = [conversation_of(call) for call in calls]
         scores = list[Score]()
-        singly = list[Scorer]()
-        for scorer in self._scorers:
-            if scorer.name in without:
-                continue
-            if not hasattr(scorer, "score_all") or At(scorer.name, WHOLE_BATCH) in broken:
-                singly.append(scorer)
-                continue
-            verdicts = list[Verdict]()
-            together: int = getattr(scorer, "together", BATCH)
-            for start in range(0, len(calls), together):
-                yield At(scorer.name, WHOLE_BATCH)
-                verdicts += _together(scorer, conversations[start : start + together])
-            scores += map(score_of, calls, [Who.of(scorer)] * len(calls), verdicts)
-        for call, conversation in zip(calls, conversations, strict=True):
-            for scorer in singly:
-                at = At(scorer.name, call["span_id"])
-                if at not in broken:
-                    yield at
-                    scores.append(score_of(call, Who.of(scorer), guarded(scorer, conversation)))
+        for start in range(0, len(calls), SHARED):
+            part = calls[start : start + SHARED]
+            conversations = list(map(conversation_of, part))
+            for scorer in self._scorers:
+                if scorer.name not in without:
+                    scores += yield from _part(scorer, part, conversations, broken)
         return scores
 
     def scores(self, calls: Sequence[Row]) -> list[Score]:
@@ -104,15 +87,26 @@ class Scoring:
                 return end.value
 
 
-def _together(scorer: Scorer, conversations: Sequence[Conversation]) -> list[Verdict]:
-    """The verdicts of a scorer that takes batches; where it fails on a batch, each conversation is tried alone."""
-    try:
-        verdicts = list(map(checked, scorer.score_all(conversations)))  # pyright: ignore[reportAttributeAccessIssue]
-        if len(verdicts) == len(conversations):
-            return verdicts
-    except Exception:
-        log.warning("%s cannot score a batch of %d", scorer.name, len(conversations), exc_info=True)
-    return [guarded(scorer, conversation) for conversation in conversations]
+def _part(
+    scorer: Scorer, calls: Sequence[Row], conversations: Sequence[Conversation], broken: Collection[At]
+) -> Generator[At, None, list[Score]]:
+    """One scorer's scores of some calls: of all at once (or as many as its `together`) where it takes or is quick
+    enough for that, and has not broken down over it."""
+    whole, who = At(scorer.name, WHOLE_BATCH), Who.of(scorer)
+    if (scorer.scorer in QUICK or hasattr(scorer, "score_all")) and whole not in broken:
+        verdicts = list[Verdict]()
+        together: int = getattr(scorer, "together", SHARED)
+        for start in range(0, len(calls), together):
+            yield whole
+            verdicts += guarded_all(scorer, conversations[start : start + together])
+        return list(map(score_of, calls, repeat(who), verdicts))
+    scores = list[Score]()
+    for call, conversation in zip(calls, conversations, strict=True):
+        at = At(scorer.name, call["span_id"])
+        if at not in broken:
+            yield at
+            scores.append(score_of(call, who, guarded(scorer, conversation)))
+    return scores
 
 
 class ScoringProcess:
