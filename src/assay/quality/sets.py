@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from assay.quality.judge import judge_scorers
 from assay.quality.lexical import lexical_scorers
 from assay.quality.local import local_scorers
 from assay.quality.scorer import Scorer
 
-SETS = {"lexical": lexical_scorers, "local": local_scorers}
+SETS = {"lexical": lexical_scorers, "local": local_scorers, "judge": judge_scorers}
 
 
 def scorers(set_name: str) -> tuple[Scorer, ...]:

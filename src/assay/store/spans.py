@@ -89,7 +89,7 @@ def calls_after(store: Store, cursor: tuple[int, str], until: int, limit: int) -
     return store.query(
         """
         SELECT span_id, project, session_id, started_at, toUnixTimestamp64Micro(ingested_at) AS ingested,
-            model, system, prompt, response, messages_in, documents, finish_reason, status
+            trace_id, model, system, prompt, response, messages_in, documents, finish_reason, status
         FROM spans FINAL
         WHERE kind = 'llm' AND counted
             AND ingested_at >= fromUnixTimestamp64Micro({after:Int64})
