@@ -1,7 +1,7 @@
 """What a judge's answer says: a score from 1 to 5 with a reason, and how sure the judge was of it.
 
 In: the first choice of a chat completion. Out: a Verdict, (score - 1) / 4. Where the endpoint tells the probabilities
-of the tokens, the score is the expectation over 1 to 5 at the place where the score was written (G-Eval, Liu et al. 2023,
+of the tokens, the score is the expectation over 1 to 5 at the place where it was written (G-Eval, Liu et al. 2023,
 arXiv 2303.16634), which is finer than the five steps; else it is the number as written.
 """
 
