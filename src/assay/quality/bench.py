@@ -19,7 +19,7 @@ import numpy as np
 
 from assay.errors import AssayError
 from assay.quality.agreement import auprc, auroc, interval, kendall, pair_wins, spearman
-from assay.quality.scorer import Conversation, Scorer, Verdict, assess
+from assay.quality.scorer import Conversation, Scorer, Verdict, assess_all
 from assay.quality.sets import scorers
 
 Interval = tuple[float, float]
@@ -115,9 +115,11 @@ def figures(file: str, set_name: str, members: Sequence[Scorer], rows: list[Row]
     """One set's figures on the rows of one file."""
     metric = file.split("-", 1)[0]
     names = {scorer.name for scorer in members}
+    # A judge is paid by the question: only the metric that the file is about.
+    members = [one for one in members if one.scorer != "judge" or any(one.name in _judges(file, row) for row in rows)]
     conversations = [conversation(row, metric, names) for row in rows]
     started = time.process_time()
-    verdicts = [assess(members, each) for each in conversations]
+    verdicts = assess_all(members, conversations)
     spent = time.process_time() - started
     values = [_value(found, row, file) for found, row in zip(verdicts, rows, strict=True)]
     assessed = [(row, value) for row, value in zip(rows, values, strict=True) if value is not None]

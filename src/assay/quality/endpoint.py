@@ -74,18 +74,14 @@ class Endpoint:
         self._overrun = 1.0
         self._worst_case("")
 
-    def stop(self) -> None:
-        """Begin no attempt any more; those under way come to their end."""
-        self._stopping.set()
-
     def close(self) -> None:
-        """Close the connections."""
+        """Break off the attempts under way, each counted at its worst case, and begin none any more."""
         self._stopping.set()
         self._line.close()
 
     @property
     def stopping(self) -> bool:
-        """Whether `stop` was called."""
+        """Whether `close` was called."""
         return self._stopping.is_set()
 
     def ask(self, question: Question, about: Span) -> Reply:

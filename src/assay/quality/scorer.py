@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -63,7 +63,11 @@ class Scorer(Protocol):
         ...
 
     def score(self, conversation: Conversation) -> Verdict:
-        """The verdict on one conversation; may raise, `assess` keeps the others going."""
+        """The verdict on one conversation; may raise, `assess` keeps the others going.
+
+        Where many at once are cheaper, a scorer also has `score_all`: a list of conversations in, as many
+        verdicts out, the same as `score` gives for each.
+        """
         ...
 
 
@@ -74,10 +78,30 @@ def unknown(reason: str, label: str = "") -> Verdict:
 
 def assess(scorers: Iterable[Scorer], conversation: Conversation) -> dict[str, Verdict]:
     """The verdict of every scorer by metric name. Never raises on behalf of a scorer."""
-    return {scorer.name: _guarded(scorer, conversation) for scorer in scorers}
+    return {scorer.name: guarded(scorer, conversation) for scorer in scorers}
 
 
-def _guarded(scorer: Scorer, conversation: Conversation) -> Verdict:
+def assess_all(scorers: Iterable[Scorer], conversations: Sequence[Conversation]) -> list[dict[str, Verdict]]:
+    """The same for many: through `score_all` where a scorer has it."""
+    found: list[dict[str, Verdict]] = [{} for _ in conversations]
+    for scorer in scorers:
+        for verdicts, verdict in zip(found, _all_guarded(scorer, conversations), strict=True):
+            verdicts[scorer.name] = verdict
+    return found
+
+
+def _all_guarded(scorer: Scorer, conversations: Sequence[Conversation]) -> list[Verdict]:
+    score_all = getattr(scorer, "score_all", None)
+    if score_all is None:
+        return [guarded(scorer, conversation) for conversation in conversations]
+    try:
+        return [checked(verdict) for verdict in score_all(conversations)]
+    except Exception as error:
+        return [unknown(f"failed: {type(error).__name__}: {error}", "failed")] * len(conversations)
+
+
+def guarded(scorer: Scorer, conversation: Conversation) -> Verdict:
+    """The verdict of one scorer; where it raises or answers nonsense, a null one labelled "failed"."""
     try:
         return checked(scorer.score(conversation))
     except Exception as error:

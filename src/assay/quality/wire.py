@@ -6,8 +6,11 @@ instrumentation of httpx in this process.
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 from collections.abc import Generator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -21,7 +24,7 @@ from assay.config import Judge
 MOST_BYTES = 1 << 20
 """Of an answer; a chat completion of a sentence has some thousand."""
 
-NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
+NOT_SENT = (httpx.ConnectError, httpx.UnsupportedProtocol, httpx.ProxyError)
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,52 +47,81 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Line:
-    """Connections to one endpoint; safe to use from several threads."""
+    """Connections to one endpoint, on an event loop in a thread of its own: a request can be broken off at once.
+
+    Safe to use from several threads.
+    """
 
     def __init__(self, settings: Judge) -> None:
         key = settings.key
         self._url = f"{settings.base_url}/chat/completions"
-        self._client = httpx.Client(
+        self._client = httpx.AsyncClient(
             headers={"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {}),
             limits=httpx.Limits(max_connections=settings.concurrency),
+            timeout=settings.timeout_seconds,
         )
+        self._loop = asyncio.new_event_loop()
+        self._closed = False
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="assay-judge-line", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
-        """Close all connections."""
-        self._client.close()
+        """Break off what is under way and close all connections; safe to call twice."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
 
     def post(self, body: str, seconds: float) -> Outcome:
         """The outcome of a request that may take so many seconds in all."""
         started = time.monotonic()
-        outcome = self._posted(body, started, seconds)
+        with self._lock:
+            if self._closed:
+                return Outcome(problem="assay is stopping", free=True)
+            sending = asyncio.run_coroutine_threadsafe(self._posted(body, seconds), self._loop)
+        try:
+            outcome = sending.result()
+        except CancelledError:
+            outcome = Outcome(problem="broken off: assay is stopping")
         return msgspec.structs.replace(outcome, latency_ms=(time.monotonic() - started) * 1000)
 
-    def _posted(self, body: str, started: float, seconds: float) -> Outcome:
+    def _run(self) -> None:
+        self._loop.run_forever()
+        waiting = asyncio.all_tasks(self._loop)
+        for task in waiting:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*waiting, self._client.aclose(), return_exceptions=True))
+        self._loop.close()
+
+    async def _posted(self, body: str, seconds: float) -> Outcome:
         try:
-            with (
-                _untraced(),
-                self._client.stream("POST", self._url, content=body.encode(), timeout=seconds) as response,
-            ):
-                received = bytearray()
-                for chunk in response.iter_bytes():
-                    received += chunk
-                    if len(received) > MOST_BYTES:
-                        return Outcome(problem=f"an answer of more than {MOST_BYTES:,} bytes")
-                    if time.monotonic() - started > seconds:
-                        return Outcome(problem=f"no whole answer within {seconds:.0f} s")
-                status = response.status_code
-                return Outcome(
-                    status=status,
-                    body=bytes(received),
-                    # Behind a gateway's 500, 502 or 504 an answer may have been made and billed.
-                    free=300 <= status < 500 or status == 503,
-                    retry_after=_seconds(response.headers.get("Retry-After", "")),
-                )
-        except httpx.TimeoutException as error:
-            return Outcome(problem=f"no answer within {seconds:.0f} s", free=isinstance(error, NOT_SENT))
+            async with asyncio.timeout(seconds):
+                return await self._answer(body)
+        except TimeoutError:
+            return Outcome(problem=f"no whole answer within {seconds:.0f} s")
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
             return Outcome(problem=f"the connection failed: {reason}", free=isinstance(error, NOT_SENT))
+
+    async def _answer(self, body: str) -> Outcome:
+        with _untraced():
+            async with self._client.stream("POST", self._url, content=body.encode()) as response:
+                received = bytearray()
+                async for chunk in response.aiter_bytes():
+                    received += chunk
+                    if len(received) > MOST_BYTES:
+                        return Outcome(problem=f"an answer of more than {MOST_BYTES:,} bytes")
+        status = response.status_code
+        return Outcome(
+            status=status,
+            body=bytes(received),
+            # Behind a gateway's 500, 502 or 504 an answer may have been made and billed.
+            free=300 <= status < 500 or status == 503,
+            retry_after=_seconds(response.headers.get("Retry-After", "")),
+        )
 
 
 @contextmanager
