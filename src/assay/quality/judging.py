@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from assay.config import Judge, Price, Quality
+from assay.config import Config, Judge, Price, Quality
 from assay.errors import StoreError
 from assay.ingest.pricing import Prices
 from assay.ingest.writer import newest_commit
@@ -178,6 +178,12 @@ def _verdict(judgement: Judgement) -> Verdict:
     )
 
 
+def live_judge(store: Store, config: Config, write: Write, settled_at: Callable[[], int]) -> LiveJudge | None:
+    """The judge that the settings ask for, None if they ask for none. Raises ConfigError, StoreError."""
+    judge = config.quality.judge
+    return LiveJudge(store, config.quality, judge, config.prices, write, settled_at) if judge else None
+
+
 class LiveJudge:
     """Judges new calls while the server runs, until `stop`. `settled_at` tells up to which commit the store is whole.
 
@@ -214,6 +220,11 @@ class LiveJudge:
         """Break off what is under way, then end. Of a batch in hand what was judged already is not paid for again."""
         self._judging.close()
         self._follower.stop()
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether no call that is settled waits to be judged."""
+        return self._follower.caught_up
 
     @property
     def problem(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
@@ -28,7 +29,7 @@ from assay.ingest.readers import Readers, Settings
 from assay.ingest.receiver import Receiver
 from assay.ingest.settler import Settler
 from assay.ingest.writer import Writer
-from assay.quality.judging import LiveJudge
+from assay.quality.judging import LiveJudge, live_judge
 from assay.quality.live import LiveScoring
 from assay.records import Span
 from assay.server.api import api
@@ -63,11 +64,8 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
         scoring = LiveScoring(store, config.quality, lambda: settler.settled_at)
         stack.callback(scoring.stop)
         scoring.start()
-        judge = None
-        if config.quality.judge:
-            judge = LiveJudge(
-                store, config.quality, config.quality.judge, config.prices, writer.rewrite, lambda: settler.settled_at
-            )
+        judge = live_judge(store, config, writer.rewrite, lambda: settler.settled_at)
+        if judge:
             stack.callback(judge.stop)
             judge.start()
         if config.grpc_port is not None:
@@ -80,7 +78,15 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
             str(files("assay.dashboard") / "app.py"),
             secrets={"assay_url": url, "assay_key": next(iter(config.keys), "")},
         )
-        answers = api(store, health.figures, VERSION, rewrite=writer.rewrite, prices=prices, caught_up=writer.caught_up)
+        answers = api(
+            store,
+            health.figures,
+            VERSION,
+            rewrite=writer.rewrite,
+            prices=prices,
+            quality_settings=config.quality,
+            caught_up=writer.caught_up,
+        )
         # Spans and questions do not pass through the dashboard's own middleware.
         yield Starlette(
             routes=[
@@ -98,12 +104,20 @@ def answering(config: Config, url: str) -> Generator[ASGIApp]:
     """The API alone over the store, for a command that asks where no server runs. Raises StoreError."""
     with ExitStack() as stack:
         store = _opened(stack, config, url)
-
-        def rewrite(spans: Sequence[Span]) -> None:
-            store.insert("spans", stamped(arrow_table(spans, SPAN_SCHEMA), time.time_ns() // 1000))
-
-        answers = api(store, lambda: (True, {"problems": []}), VERSION, rewrite=rewrite, prices=Prices(config.prices))
+        answers = api(
+            store,
+            lambda: (True, {"problems": []}),
+            VERSION,
+            rewrite=partial(rewritten, store),
+            prices=Prices(config.prices),
+            quality_settings=config.quality,
+        )
         yield Starlette(routes=[Mount("/api", answers)])
+
+
+def rewritten(store: Store, spans: Sequence[Span]) -> None:
+    """Store spans anew in place of their former rows, where no writer runs. Raises StoreUnavailable."""
+    store.insert("spans", stamped(arrow_table(spans, SPAN_SCHEMA), time.time_ns() // 1000))
 
 
 class Health:

@@ -8,17 +8,24 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from assay.config import Config, require_safe_binding
 from assay.errors import ConfigError
-from assay.server.app import answering, running
+from assay.ingest.settler import NAME as SETTLED
+from assay.quality.judging import live_judge
+from assay.quality.live import LiveScoring
+from assay.server.app import answering, rewritten, running
+from assay.store.connect import open_store
+from assay.store.cursors import read_cursor
 
 GRACE_SECONDS = 5
 LISTEN_BACKLOG = 2048
 _START_SECONDS = 30
+_LOOK_SECONDS = 0.2
 
 
 def serve(config: Config, ready: Callable[[str], None]) -> None:
@@ -38,6 +45,39 @@ def serve(config: Config, ready: Callable[[str], None]) -> None:
                 signal.signal(ending, stop)
             ready(url)
             server.run(sockets=[listener])
+
+
+def follow(config: Config, ready: Callable[[], None], *, once: bool = False) -> None:
+    """Score new calls of the store without serving, until SIGINT or SIGTERM, or `once` until none is left.
+
+    Raises AssayError.
+    """
+    stopped = threading.Event()
+
+    def stop(*_: object) -> None:
+        stopped.set()
+
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, stop)
+    store = open_store(config.store)
+    try:
+
+        def settled_at() -> int:
+            return read_cursor(store, SETTLED)[0]
+
+        scoring = LiveScoring(store, config.quality, settled_at)
+        judge = live_judge(store, config, partial(rewritten, store), settled_at)
+        parts = [part for part in (scoring, judge) if part]
+        for part in parts:
+            part.start()
+        ready()
+        while not stopped.wait(_LOOK_SECONDS):
+            if once and all(part.caught_up for part in parts):
+                break
+        for part in parts:
+            part.stop()
+    finally:
+        store.close()
 
 
 @contextmanager
