@@ -27,7 +27,17 @@ def test_without_any_setting_the_defaults_suit_one_person_on_one_machine() -> No
         "store": "chdb:///./assay-data",
         "api_keys": [],
         "ingest": {"max_body_bytes": 64 << 20, "max_pending_bytes": 256 << 20, "max_future_seconds": 86_400.0},
-        "quality": {"scorers": "local", "poll_seconds": 0.5, "batch_size": 500},
+        "quality": {
+            "scorers": "local",
+            "metrics": {},
+            "custom": [],
+            "processes": 1,
+            "share": "1/1",
+            "timeout_seconds": 10.0,
+            "poll_seconds": 0.5,
+            "batch_size": 500,
+            "judge": None,
+        },
         "prices": {},
         "grpc_port": None,
     }
