@@ -38,7 +38,7 @@ from assay.quality.endpoint import Endpoint, JudgeError
 from assay.quality.grading import Unreadable, expectation, read_verdict
 from assay.quality.judge import judge_scorers
 from assay.quality.judging import Judging, in_sample
-from assay.quality.rubric import PLACES, Rubric, load_rubrics, question, write_rubrics
+from assay.quality.rubric import PLACES, Question, Rubric, load_rubrics, question, write_rubrics
 from assay.quality.scorer import Conversation, assess
 from assay.records import Score, Span
 from assay.store.connect import Row, Store
@@ -634,6 +634,18 @@ def test_closing_breaks_off_what_is_under_way(provider: Provider) -> None:
     assert ledger.spent(0, 1) > 0, "what may have been billed stays counted"
 
 
+@pytest.mark.filterwarnings("error")
+def test_an_idle_judge_closes_and_asks_no_more(provider: Provider) -> None:
+    endpoint = Endpoint(judge(provider), _prices(), Budget(1, RunLedger()))
+    lines = [thread for thread in threading.enumerate() if thread.name == "assay-judge-line"]
+    endpoint.close()
+    endpoint.close()
+    assert sum(line.is_alive() for line in lines) == len(lines) - 1
+    with pytest.raises(JudgeError, match="assay is stopping"):
+        endpoint.ask(Question("s", "u"), Span(trace_id="", span_id="", started_at=0))
+    assert provider.bodies == []
+
+
 def _prices() -> Any:
     from assay.ingest.pricing import Prices
 
@@ -647,9 +659,11 @@ def test_an_outage_keeps_the_calls_for_later_and_one_failure_does_not(
     broken = provider.url.replace("/v1", "/v2")
     one = judging(store, provider, base_url=broken)
     assert [score.label for score in one(rows[:1])] == ["failed"]
-    assert "404" in one.problem
+    assert one.problem == "", "one failure is no outage"
     with pytest.raises(JudgeError, match=r"Check quality\.judge\.base_url"):
         one(rows)
+    assert one.problem.startswith("judge: ")
+    assert "404" in one.problem
     well = judging(store, provider)
     assert len(well(rows)) == 8
     assert well.problem == ""
@@ -937,6 +951,16 @@ def test_a_server_judges_new_calls_and_health_tells_of_the_budget(
     assert call["scores"] == {"relevance": 0.75}
     [verdict] = httpx.get(f"{server.url}/api/calls/{call['span_id']}").json()["verdicts"]
     assert (verdict["source"], verdict["scorer"], verdict["comment"]) == ("judge", "judge", "It answers.")
+    # Killed while the judge is asked: what the call can cost at most stays counted, and the call is judged after all.
+    provider.answer = lambda _body, _n: (30, completion())
+    server.post(otlp({"attributes": chat_attributes("How far is the sun?", "149.6 million km.")}))
+    eventually(lambda: len(provider.bodies) == 2)
+    server.kill()
+    provider.answer = lambda _body, _n: completion()
+    server.start()
+    eventually(lambda: asked()["judge"]["judged"] == 1)
+    lost = asked()["judge"]["spent_today_usd"] - 2 * (100 * 0.15e-6 + 20 * 0.6e-6)
+    assert 512 * 0.6e-6 < lost < 0.001
     provider.answer = lambda _body, _n: completion(tokens=(2000, 500))
     for n in range(4):
         server.post(otlp({"attributes": chat_attributes(f"{n} and {n}?", "Who knows.")}))
@@ -945,7 +969,7 @@ def test_a_server_judges_new_calls_and_health_tells_of_the_budget(
     assert health["judge"]["spent_today_usd"] <= 0.002
     assert health["status"] == "ok", "a used-up budget is no failure of the server"
     used = httpx.get(f"{server.url}/api/usage").json()
-    assert used["total_conversations"] == 5
+    assert used["total_conversations"] == 6
     assert used["judge_cost_usd"] == pytest.approx(health["judge"]["spent_today_usd"])
     assert KEY not in json.dumps(health) + server.log
     assert server.stop() == 0

@@ -111,8 +111,8 @@ class Judging:
 
     @property
     def problem(self) -> str:
-        """What keeps the endpoint from answering, "" once it answers again."""
-        return f"judge: {self._tally.last_error}" if self._tally.unanswered else ""
+        """What keeps the endpoint from answering several questions in a row, "" once it answers again."""
+        return self._tally.problem and f"judge: {self._tally.problem}"
 
     @property
     def _today(self) -> int:

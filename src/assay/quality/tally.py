@@ -7,6 +7,9 @@ import threading
 OUTAGE_AFTER = 5
 """So many questions in a row without an answer, and the endpoint is taken to be out of order."""
 
+PROBLEM_AFTER = 3
+"""So many, and it is a problem that health tells; a single one may be of that question's own making."""
+
 
 class Tally:
     """Counts of verdicts; `unanswered` questions in a row; calls of one day for which the budget had no room."""
@@ -24,6 +27,11 @@ class Tally:
     def out_of_order(self) -> bool:
         """Whether asking on would only take time."""
         return self.unanswered >= OUTAGE_AFTER
+
+    @property
+    def problem(self) -> str:
+        """Why the last questions had no answer, "" while it is not many in a row."""
+        return self.last_error if self.unanswered >= PROBLEM_AFTER else ""
 
     def probe(self) -> int:
         """Let the next question be asked even so; answers how many were judged so far."""

@@ -90,11 +90,15 @@ class Line:
 
     def _run(self) -> None:
         self._loop.run_forever()
-        waiting = asyncio.all_tasks(self._loop)
+        self._loop.run_until_complete(self._end())
+        self._loop.close()
+
+    async def _end(self) -> None:
+        waiting = asyncio.all_tasks(self._loop) - {asyncio.current_task()}
         for task in waiting:
             task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*waiting, self._client.aclose(), return_exceptions=True))
-        self._loop.close()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        await self._client.aclose()
 
     async def _posted(self, body: str, seconds: float) -> Outcome:
         try:
