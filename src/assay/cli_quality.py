@@ -18,7 +18,9 @@ quality = typer.Typer(no_args_is_help=True, help="Quality scores: how well they 
 @quality.command("bench")
 def quality_bench(
     data: Annotated[Path, typer.Option(help="A folder of labelled .jsonl files, as docs/quality.md describes.")],
-    sets: Annotated[list[str] | None, typer.Option("--set", help="local, lexical or onnx; may be repeated.")] = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", help="local, lexical, onnx or judge; may be repeated.")
+    ] = None,
     split: Annotated[str, typer.Option(help="Only rows of this split: train, dev or test.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of a table.")] = False,
 ) -> None:
@@ -38,6 +40,23 @@ def quality_bench(
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(list(found)), indent=2).decode() + "\n")
     else:
         console.print(bench_table(msgspec.to_builtins(list(found))))
+
+
+@quality.command("rubrics")
+def quality_rubrics(
+    write: Annotated[Path | None, typer.Option(help="Copy the shipped rubrics into this folder, to edit.")] = None,
+) -> None:
+    """Show what the judge can be asked, or copy it to edit; quality.judge.rubrics then names the folder."""
+    from assay.quality.rubric import load_rubrics, write_rubrics
+
+    if write is None:
+        judge = load_config().quality.judge
+        for name, rubric in load_rubrics(judge.rubrics if judge else "").items():
+            console.print(f"{name}: {rubric.text.splitlines()[0]}", markup=False, highlight=False, soft_wrap=True)
+        return
+    written, kept = write_rubrics(write)
+    for path, what in [*((path, "wrote") for path in written), *((path, "left as it is:") for path in kept)]:
+        console.print(f"{what} {path}", markup=False, highlight=False, soft_wrap=True)
 
 
 @quality.command("backfill")
@@ -71,7 +90,6 @@ def quality_follow(
     once: Annotated[bool, typer.Option("--once", help="End when no call is left.")] = False,
 ) -> None:
     """Score new calls of a store without serving: beside a server elsewhere, on a ClickHouse server's store."""
-    from assay.config import load_config
     from assay.server.serve import follow
 
     quality_settings = {} if share is None else {"quality": {**load_config().quality.model_dump(), "share": share}}

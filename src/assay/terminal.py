@@ -40,6 +40,8 @@ def usage_table(usage: Answer) -> Table:
         "Cost per conversation": dollars(usage["avg_cost_per_conversation"]),
         "Errors": f"{usage['errors']:,}",
     }
+    if usage.get("judge_calls"):
+        rows["Judge, apart"] = f"{dollars(usage['judge_cost_usd'])} ({usage['judge_calls']:,} calls)"
     for name, value in rows.items():
         table.add_row(name, value)
     return table

@@ -48,11 +48,17 @@ def usage(store: Store, selection: Selection) -> Row:
     `total_conversations` counts calls of kind llm; `total_calls`, cost and tokens include embeddings.
     Averages are over calls where the figure is known and None where there is none. `unpriced` counts
     calls that succeeded and have no known price: they are not in `total_cost_usd`. `estimated` counts calls whose
-    tokens were not reported but counted from their texts.
+    tokens were not reported but counted from their texts. What Assay's own judge cost stands apart, in `judge_calls`
+    and `judge_cost_usd`, and is in none of the other figures.
     """
     where, parameters = selection.of_calls()
     [row] = store.query(f"SELECT {USAGE} FROM spans FINAL WHERE {where}", parameters)
-    return _named_quantiles(row)
+    where, parameters = selection.of_judge_calls()
+    [judge] = store.query(
+        f"SELECT count() AS judge_calls, sum(ifNull(cost_usd, 0)) AS judge_cost_usd FROM spans FINAL WHERE {where}",
+        parameters,
+    )
+    return _named_quantiles(row) | judge
 
 
 def usage_by(store: Store, selection: Selection, group_by: str) -> list[Row]:

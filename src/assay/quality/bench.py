@@ -120,6 +120,8 @@ def figures(file: str, set_name: str, members: Sequence[Scorer], rows: list[Row]
     """One set's figures on the rows of one file."""
     metric = file.split("-", 1)[0]
     names = {scorer.name for scorer in members}
+    # A judge is paid by the question: only the metric that the file is about.
+    members = [one for one in members if one.scorer != "judge" or any(one.name in _judges(file, row) for row in rows)]
     conversations = [conversation(row, metric, names) for row in rows]
     started = time.process_time()
     verdicts = assess_all(members, conversations)
