@@ -150,9 +150,10 @@ def test_every_filter_means_the_same_for_usage_and_calls(
 def test_quality_is_told_whole_and_for_each_value_of_a_dimension(api: Api, span_id: str) -> None:
     scored(api, span_id)
     assert api.score(span_id=span_id, name="helpful", value=0.5).status_code == 201
-    one = {"n": 1, "not_assessable": 0, "mean": 0.5, "min": 0.5, "max": 0.5, "p05": 0.5, "p50": 0.5, "p95": 0.5}
+    one = {"n": 1, "not_assessable": 0, "mean": 0.5, "low": None, "high": None, "min": 0.5, "max": 0.5}
+    one |= {"p05": 0.5, "p50": 0.5, "p95": 0.5}
     told = api.ok("/quality")
-    assert told == {"scores": IsPartialDict(helpful=one)}
+    assert told == {"scores": IsPartialDict(helpful={"source": "human", **one, "by_source": {"human": one}})}
     assert told["scores"].keys() == SCORES | {"helpful"}
     grouped = api.ok("/quality", group_by="session_id")
     assert grouped == {"scores": told["scores"], "groups": {"s1": told["scores"]}}
@@ -174,8 +175,13 @@ def test_trends_are_points_in_time(api: Api, span_id: str) -> None:
     assert told == {
         "bucket_seconds": 3600,
         "points": [
-            point | {"bucket": "2025-11-23T12:00:00Z", "scores": IsPartialDict(helpful=0.5)},
-            point | {"bucket": "2025-11-23T13:00:00Z", "scores": {}, "errors": 1},
+            point
+            | {
+                "bucket": "2025-11-23T12:00:00Z",
+                "scores": IsPartialDict(helpful=0.5),
+                "intervals": IsPartialDict(helpful={"n": 1, "low": None, "high": None}),
+            },
+            point | {"bucket": "2025-11-23T13:00:00Z", "scores": {}, "intervals": {}, "errors": 1},
         ],
     }
     grouped = api.ok("/trends", bucket="1d", group_by="session_id")["points"]

@@ -18,6 +18,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Res
 from assay.alerts.thresholds import RECENT, recent_alerts
 from assay.analytics.calls import ORDERS, call, calls, trace
 from assay.analytics.doctor import findings, server_findings
+from assay.analytics.ppi import with_judged
 from assay.analytics.selection import Selection, moment
 from assay.analytics.summaries import GROUPS, SCORE_GROUPS, quality, quality_by, usage, usage_by
 from assay.analytics.trends import latencies, trends
@@ -111,9 +112,12 @@ def api(
 
     @app.get("/quality")
     def get_quality(selected: Selected, group_by: Annotated[str | None, _one_of(SCORE_GROUPS)] = None) -> Response:
-        """Each score's mean, spread and count; with `group_by` also for each of its values."""
+        """Each score's mean with its interval, spread and count; with `group_by` also for each of its values.
+
+        Where a judge read a sample, `judged` has what its verdicts and the scorers' together say of all calls.
+        """
         groups = {"groups": quality_by(store, selected, group_by)} if group_by else {}
-        return _json({"scores": quality(store, selected)} | groups)
+        return _json({"scores": with_judged(store, selected, quality(store, selected))} | groups)
 
     @app.get("/trends")
     def get_trends(
