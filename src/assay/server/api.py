@@ -29,6 +29,7 @@ from assay.ingest.reprice import reprice
 from assay.records import CALL_KINDS, Span
 from assay.reports.exports import FORMATS, MEDIA_TYPES, export
 from assay.reports.summary import summary_report
+from assay.server.agreement_api import agreement_routes
 from assay.server.docs import docs_page
 from assay.server.feedback import NewScore, store_score
 from assay.store.connect import Store
@@ -118,6 +119,8 @@ def api(
         """
         groups = {"groups": quality_by(store, selected, group_by)} if group_by else {}
         return _json({"scores": with_judged(store, selected, quality(store, selected))} | groups)
+
+    app.include_router(agreement_routes(store, Depends(selection)))
 
     @app.get("/trends")
     def get_trends(
