@@ -159,6 +159,45 @@ def test_quality_is_told_whole_and_for_each_value_of_a_dimension(api: Api, span_
     assert grouped == {"scores": told["scores"], "groups": {"s1": told["scores"]}}
 
 
+def test_agreement_with_people_is_told_beside_that_of_people_with_each_other(api: Api, span_id: str) -> None:
+    scored(api, span_id)
+    for author, value in (("ada", 1), ("bob", 1), ("cy", 0)):
+        assert api.score(span_id=span_id, name="thumb", value=value, author=author).status_code == 201
+    told = api.ok("/agreement", threshold=0.4)
+    assert (told["threshold"], told["labels"], told["cut"]) == (0.4, 3, False)
+    assert {one["name"] for one in told["scorers"]} <= SCORES
+    [relevance] = [one for one in told["scorers"] if one["name"] == "relevance"]
+    assert relevance == {
+        "name": "relevance",
+        "source": "scorer",
+        "scorer": "local",
+        "against": "thumb",
+        "direction": "higher is better",
+        "scale": "binary",
+        "n": 1,
+        "ties": 0,
+        "positives": 1,
+        "auroc": None,
+        "kappa": None,
+        "suggestion": None,
+        "reason": "1 labelled calls are too few: label 20 or more",
+    }
+    [raters] = told["raters"]
+    assert raters == IsPartialDict(name="thumb", scale="binary", raters=3, calls=1, pairs=3)
+    assert raters["alpha"] == {"value": IsFloat(approx=0.0, delta=1e-9), "low": 0.0, "high": 0.0}
+    assert api.ok("/agreement", project="nobody's") == {
+        "threshold": 0.5,
+        "labels": 0,
+        "cut": False,
+        "scorers": [],
+        "raters": [],
+    }
+
+
+def test_consistency_is_told_by_model(api: Api, server: Server, span_id: str) -> None:
+    assert api.ok("/consistency") == {"cut": False, "by_model": [], "prompts": []}
+
+
 def test_trends_are_points_in_time(api: Api, span_id: str) -> None:
     assert api.score(span_id=span_id, name="helpful", value=0.5).status_code == 201
     point = {
