@@ -69,6 +69,10 @@ class RemoteObject:
         """
         return self._exchange((method, arguments), patience)
 
+    def kill(self) -> None:
+        """End the process from another thread than the one that asks, which finds that it ended."""
+        self._process.kill()
+
     def close(self) -> None:
         """End the process."""
         self._process.kill()
