@@ -161,7 +161,7 @@ def test_a_thumb_is_stored_with_comment_and_name_and_each_reader_gives_their_own
     assert page.evaluate("window.pwned") is None
     shown = conversation.get_by_test_id("stMarkdownContainer")
     assert shown.locator(FOREIGN.removesuffix(", [role=img]")).count() == 0
-    assert shown.locator("[role=img]").count() == 2, "the icons of the two thumbs, and nothing of what was written"
+    expect(shown.locator("[role=img]")).to_have_count(2)  # the icons of the two thumbs, nothing of what was written
 
 
 def test_the_page_tells_how_well_scores_agree_with_people(
