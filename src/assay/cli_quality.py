@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from assay.cli_options import Model, Project, Since, StoreUrl, Until, Url, asking, console
+from assay.config import load_config
 from assay.terminal import backfill_progress, bench_table
 from assay.terminal_quality import agreement_table, consistency_table, inconsistent_table, rater_table
 
@@ -18,7 +19,7 @@ quality = typer.Typer(no_args_is_help=True, help="Quality scores: how well they 
 @quality.command("bench")
 def quality_bench(
     data: Annotated[Path, typer.Option(help="A folder of labelled .jsonl files, as docs/quality.md describes.")],
-    sets: Annotated[list[str] | None, typer.Option("--set", help="local or lexical; may be repeated.")] = None,
+    sets: Annotated[list[str] | None, typer.Option("--set", help="local, lexical or onnx; may be repeated.")] = None,
     split: Annotated[str, typer.Option(help="Only rows of this split: train, dev or test.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of a table.")] = False,
 ) -> None:
@@ -33,7 +34,7 @@ def quality_bench(
             raise typer.BadParameter(
                 f"no scorer set {name!r}; there are: {', '.join(sorted(SETS))}", param_hint="--set"
             )
-    found = bench(data, sets or ["local"], split)
+    found = bench(data, sets or ["local"], split, load_config().quality.onnx)
     if as_json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(list(found)), indent=2).decode() + "\n")
     else:
