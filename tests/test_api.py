@@ -434,6 +434,7 @@ def test_every_route_is_in_the_openapi_document(api: Api) -> None:
     assert {(method.upper(), path) for path, methods in document["paths"].items() for method in methods} == {
         ("GET", "/health"),
         ("GET", "/usage"),
+        ("POST", "/quality/backfill"),
         ("GET", "/agreement"),
         ("GET", "/consistency"),
         ("GET", "/quality"),
