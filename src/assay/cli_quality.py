@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from assay.cli_options import Project, Since, StoreUrl, Until, Url, asking, console
+from assay.cli_options import Model, Project, Since, StoreUrl, Until, Url, asking, console
 from assay.config import load_config
 from assay.terminal import backfill_progress, bench_table
+from assay.terminal_quality import agreement_table, consistency_table, inconsistent_table, rater_table
 
 quality = typer.Typer(no_args_is_help=True, help="Quality scores: how well they agree with people.")
 
@@ -96,3 +97,48 @@ def quality_follow(
     config = load_config(store=store, **quality_settings)
     said = f"scoring share {config.quality.share} of {config.shown_store}"
     follow(config, lambda: console.print(said, highlight=False, soft_wrap=True), once=once)
+
+
+@quality.command("agreement")
+def quality_agreement(
+    url: Url = None,
+    store: StoreUrl = None,
+    since: Since = None,
+    until: Until = None,
+    project: Project = None,
+    model: Model = None,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="A score from here on is a yes.")] = 0.5,
+) -> None:
+    """Show how well the scores agree with what people said of the same calls, and people with each other."""
+    with asking(url, store) as monitor:
+        found = monitor.agreement(since=since, until=until, project=project, model=model, threshold=threshold)
+    if not found["labels"]:
+        console.print("No labels yet: give thumbs on the page, or use assay.score(call, name, value).")
+        return
+    console.print(agreement_table(found["scorers"]))
+    if found["raters"]:
+        console.print(rater_table(found["raters"]))
+    if found["cut"]:
+        console.print(f"Only the newest {found['labels']:,} labels were read.")
+
+
+@quality.command("consistency")
+def quality_consistency(
+    url: Url = None,
+    store: StoreUrl = None,
+    since: Since = None,
+    until: Until = None,
+    project: Project = None,
+    model: Model = None,
+) -> None:
+    """Show how often, and how far, answers to the same prompt differ, by model and temperature."""
+    with asking(url, store) as monitor:
+        found = monitor.consistency(since=since, until=until, project=project, model=model)
+    if not found["by_model"]:
+        console.print("No prompt was asked twice of the same model with the same parameters.")
+        return
+    console.print(consistency_table(found["by_model"]))
+    if found["prompts"]:
+        console.print(inconsistent_table(found["prompts"]))
+    if found["cut"]:
+        console.print("Only the newest conversations were compared: narrow the time range for others.")
