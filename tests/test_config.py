@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-from dirty_equals import IsPartialDict
 
 from assay.config import Config, load_config, require_safe_binding
 from assay.errors import ConfigError
