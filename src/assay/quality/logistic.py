@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
 _PAIRS_KEPT = 8
 _SMALLEST_STEP = 1e-4
 
@@ -23,10 +22,10 @@ _SMALLEST_STEP = 1e-4
 class Examples(msgspec.Struct, frozen=True):
     """n texts as rows: `columns` and `values` end to end, row i from starts[i] to starts[i + 1]; `dense` is n x k.
 
-    Of `width` sparse columns none stands twice in a row; every row has at least one.
+    `columns` are intp since counting by anything else would copy them each time. Of `width` sparse columns none stands twice in a row; every row has at least one.
     """
 
-    columns: NDArray[np.int32]
+    columns: NDArray[np.intp]
     values: Floats
     starts: NDArray[np.intp]
     width: int
