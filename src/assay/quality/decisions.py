@@ -46,9 +46,7 @@ def figures(labels: ArrayLike, values: ArrayLike, thresholds: ArrayLike = DEFAUL
         low, high = interval(lambda at: statistic(said[at], over[at]), len(said))
         return Figure(round(value, 4), (round(low, 4), round(high, 4)))
 
-    return Figures(
-        figure(auroc, given), figure(auprc, given), figure(balanced_accuracy, yes), figure(kappa, yes)
-    )
+    return Figures(figure(auroc, given), figure(auprc, given), figure(balanced_accuracy, yes), figure(kappa, yes))
 
 
 def balanced_accuracy(labels: ArrayLike, yes: ArrayLike) -> float:

@@ -1,14 +1,16 @@
 """Fit scores to a project: retrain its toxicity on its own labels, and move every score's threshold.
 
 In: labelled conversations of one metric. Out: a Fit to store, with a report of the figures before and after on rows
-that it did not learn from. Rows of another split than "train" are held out where both exist (and never learnt from); else
-every row is held out once, by four fits that each leave a quarter out (of more than MOST_CROSSED rows only one quarter is).
+that it did not learn from. Where rows name the split "train" and others, the others are held out and never learnt
+from; else every row is held out once, by four fits that each leave a quarter out (of more than MOST_CROSSED rows one
+quarter is), and what is kept has learnt from all.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -25,7 +27,7 @@ from assay.quality.decisions import (
 )
 from assay.quality.fitted import FIELDS, Addition, Features, features, shipped_evidence
 from assay.quality.labels import Labelled
-from assay.quality.learn import Rows, addition, balanced_folds, group_of, learn, learner
+from assay.quality.learn import Labels, Rows, addition, balanced_folds, group_of, learn, learner, plain_text
 from assay.quality.scorer import Scorer, assess, version_of
 from assay.quality.sets import scorers
 from assay.quality.toxicity import Toxicity
@@ -76,15 +78,6 @@ class Outcome(msgspec.Struct, frozen=True):
     report: Report
 
 
-class Case(msgspec.Struct, frozen=True):
-    """A labelled text with the shipped score's value."""
-
-    text: str
-    label: bool
-    split: str
-    value: float
-
-
 class Fitter:
     """Fits with the scorers that ship; takes 0.1 s to make. Send it to a process of its own, it works for seconds."""
 
@@ -92,141 +85,150 @@ class Fitter:
         self._scorers = {one.name: one for one in scorers("local")}
 
     def fit(self, project: str, metric: str, rows: Sequence[Labelled], author: str = "") -> Outcome:
-        """Raises TooFewLabels."""
+        """What these labels teach. Raises TooFewLabels."""
         started = time.perf_counter()
         scorer = self._scorers[metric]
         cases = _cases(scorer, rows)
-        _require_enough(metric, cases, len(rows))
-        labels = np.array([case.label for case in cases])
-        values = np.array([case.value for case in cases])
-        texts = [group_of(case.text) for case in cases]
-        splits, left_out, how = _splits(cases, labels, texts)
-        found = [features(scorer.words, case.text) for case in cases] if isinstance(scorer, Toxicity) else []
+        _require_enough(metric, cases.labels, len(rows))
+        splits, left_out, how = _splits(cases)
+        values, thresholds = cases.values.copy(), np.full(len(cases.labels), DEFAULT_THRESHOLD)
+        taught = [_taught(cases, inside) for inside, _ in splits]
+        for one, (_, outside) in zip(taught, splits, strict=True):
+            values[outside], thresholds[outside] = one.values(cases, outside), one.threshold
         held = np.concatenate([outside for _, outside in splits])
-        after, thresholds = values.copy(), np.full(len(cases), DEFAULT_THRESHOLD)
-        for inside, outside in splits:
-            final = _fitted(found, values, labels, texts, inside)
-            after[outside], thresholds[outside] = final.values(found, values, outside), final.threshold
-        if how != SPLIT:
-            final = _fitted(found, values, labels, texts, np.arange(len(cases)))
-        was, now = figures(labels[held], values[held]), figures(labels[held], after[held], thresholds[held])
-        weights = final.addition.packed() if final.addition else b""
+        before = figures(cases.labels[held], cases.values[held])
+        after = figures(cases.labels[held], values[held], thresholds[held])
+        final = taught[0] if how == SPLIT else _taught(cases, np.arange(len(cases.labels)))
         report = Report(
             metric=metric,
-            n=len(cases),
-            positives=int(labels.sum()),
-            not_assessable=len(rows) - len(cases),
+            n=len(cases.labels),
+            positives=int(cases.labels.sum()),
+            not_assessable=len(rows) - len(cases.labels),
             n_held_out=len(held),
             left_out=left_out,
             how=how,
-            before=was,
-            after=now,
+            before=before,
+            after=after,
             threshold=round(final.threshold, 4),
-            threshold_interval=threshold_interval(final.labels, final.out_of_fold),
+            threshold_interval=final.threshold_interval,
             penalty=final.penalty,
-            worse=_worse(was, now, learnt=bool(weights)),
+            worse=_worse(before, after, learnt=final.addition is not None),
             seconds=round(time.perf_counter() - started, 2),
         )
-        stable = msgspec.structs.replace(report, seconds=0.0)
-        version = version_of(scorer.version, weights, msgspec.json.encode(stable))
-        encoded = msgspec.json.encode(report).decode()
-        return Outcome(
-            Fit(
-                project=project,
-                metric=metric,
-                version=version,
-                threshold=report.threshold,
-                weights=weights,
-                report=encoded,
-                author=author,
-            ),
-            report,
+        weights = final.addition.packed() if final.addition else b""
+        fit = Fit(
+            project=project,
+            metric=metric,
+            version=version_of(scorer.version, weights, repr(report.threshold)),
+            threshold=report.threshold,
+            weights=weights,
+            report=msgspec.json.encode(report).decode(),
+            author=author,
         )
+        return Outcome(fit, report)
 
 
-class _Fitted(msgspec.Struct, frozen=True):
+class _Cases(msgspec.Struct, frozen=True):
+    """What the shipped score can assess, row by row; `features` only where there is something to learn from them."""
+
+    texts: list[str]
+    labels: Labels
+    train: Labels
+    values: Doubles
+    features: list[Features]
+
+    @property
+    def evidence(self) -> Doubles:
+        """Evidence behind the shipped values."""
+        return np.array([shipped_evidence(value) for value in self.values.tolist()])
+
+
+class _Taught(msgspec.Struct, frozen=True):
     """What some rows teach: an addition (toxicity only) and a threshold."""
 
     addition: Addition | None
     threshold: float
+    threshold_interval: Interval
     penalty: float | None
-    labels: NDArray[np.bool_]
-    out_of_fold: Doubles
 
-    def values(self, found: Sequence[Features], shipped: Doubles, rows: Rows) -> Doubles:
+    def values(self, cases: _Cases, rows: Rows) -> Doubles:
         """The score's values of these rows."""
         if self.addition is None:
-            return shipped[rows]
-        evidence = [self.addition.evidence(found[row], shipped_evidence(shipped[row])) for row in rows]
-        return _probabilities(np.array(evidence))
+            return cases.values[rows]
+        pairs = zip(rows.tolist(), cases.evidence[rows].tolist(), strict=True)
+        return _probabilities(np.array([self.addition.evidence(cases.features[row], own) for row, own in pairs]))
 
 
-def _fitted(
-    found: Sequence[Features], shipped: Doubles, labels: NDArray[np.bool_], groups: Sequence[str], rows: Rows
-) -> _Fitted:
-    own = labels[rows]
-    if not found:
-        return _Fitted(None, best_threshold(own, shipped[rows]), None, own, shipped[rows])
-    examples, columns = learner([found[row] for row in rows], [shipped_evidence(shipped[row]) for row in rows])
-    learnt = learn(examples, own, [groups[row] for row in rows])
-    out_of_fold = _probabilities(learnt.out_of_fold)
-    return _Fitted(
-        addition(learnt.weights, columns), best_threshold(own, out_of_fold), learnt.penalty, own, out_of_fold
+def _taught(cases: _Cases, rows: Rows) -> _Taught:
+    labels = cases.labels[rows]
+    if not cases.features:
+        values = cases.values[rows]
+        return _Taught(None, best_threshold(labels, values), threshold_interval(labels, values), None)
+    examples, columns = learner([cases.features[row] for row in rows.tolist()], cases.evidence[rows])
+    learnt = learn(examples, labels, [group_of(cases.texts[row]) for row in rows.tolist()])
+    values = _probabilities(learnt.out_of_fold)
+    return _Taught(
+        addition(learnt.weights, columns),
+        best_threshold(labels, values),
+        threshold_interval(labels, values),
+        learnt.penalty,
     )
 
 
-def _probabilities(evidence: NDArray[np.floating]) -> Doubles:
+def _probabilities(evidence: NDArray[np.floating[Any]]) -> Doubles:
     return 1 / (1 + np.exp(-np.clip(evidence.astype(np.float64), -60, 60)))
 
 
-def _cases(scorer: Scorer, rows: Sequence[Labelled]) -> list[Case]:
+def _cases(scorer: Scorer, rows: Sequence[Labelled]) -> _Cases:
     """The rows that the shipped score can assess, in an order that does not depend on theirs."""
     field = FIELDS.get(scorer.name, "response")
-    found: list[Case] = []
+    found: list[tuple[str, bool, str, float]] = []
     for row in rows:
         value = assess([scorer], row.conversation)[scorer.name].value
         if value is not None:
-            found.append(Case(getattr(row.conversation, field), row.label, row.split, value))
-    return sorted(found, key=lambda case: (case.text, case.label, case.split))
+            found.append((getattr(row.conversation, field), row.label, row.split, value))
+    found.sort()
+    return _Cases(
+        texts=[text for text, *_ in found],
+        labels=np.array([label for _, label, _, _ in found], bool),
+        train=np.array([split == "train" for *_, split, _ in found], bool),
+        values=np.array([value for *_, value in found]),
+        features=[features(scorer.words, text) for text, *_ in found] if isinstance(scorer, Toxicity) else [],
+    )
 
 
-def _require_enough(metric: str, cases: Sequence[Case], given: int) -> None:
-    yes = sum(case.label for case in cases)
-    no = len(cases) - yes
-    if min(yes, no) >= FEWEST:
+def _require_enough(metric: str, labels: Labels, given: int) -> None:
+    counts = int(labels.sum()), int((~labels).sum())
+    if min(counts) >= FEWEST:
         return
     kinds = ("toxic", "harmless") if metric in FIELDS else ("good", "bad")
-    lacking = " and ".join(
-        f"{FEWEST - count} more {kind}" for count, kind in zip((yes, no), kinds, strict=True) if count < FEWEST
-    )
-    skipped = f" ({given - len(cases)} more cannot be assessed)" if given > len(cases) else ""
+    lacking = [f"{FEWEST - count} more {kind}" for count, kind in zip(counts, kinds, strict=True) if count < FEWEST]
+    skipped = f" ({given - len(labels)} more cannot be assessed)" if given > len(labels) else ""
     raise TooFewLabels(
-        f"too few labels to fit {metric}: {yes} {kinds[0]} and {no} {kinds[1]}{skipped}. At least {FEWEST} of each are "
-        f"needed: label {lacking}"
+        f"too few labels to fit {metric}: {counts[0]} {kinds[0]} and {counts[1]} {kinds[1]}{skipped}. At least "
+        f"{FEWEST} of each are needed: label {' and '.join(lacking)}"
     )
 
 
-def _splits(
-    cases: Sequence[Case], labels: NDArray[np.bool_], groups: Sequence[str]
-) -> tuple[list[tuple[Rows, Rows]], int, str]:
+def _splits(cases: _Cases) -> tuple[list[tuple[Rows, Rows]], int, str]:
     """What is learnt from and what is held out; how many rows were left out as copies; and how it was split."""
-    train = np.array([case.split == "train" for case in cases])
-    if _usable(labels, train):
-        known = {" ".join(cases[row].text.lower().split()) for row in np.flatnonzero(train)}
-        others = np.flatnonzero(~train)
-        kept = [row for row in others if " ".join(cases[row].text.lower().split()) not in known]
-        return [(np.flatnonzero(train), np.array(kept, np.intp))], len(others) - len(kept), SPLIT
-    folds = balanced_folds(labels, groups, QUARTERS)
+    if _usable(cases.labels, cases.train):
+        plain = [plain_text(text) for text in cases.texts]
+        known = {plain[row] for row in np.flatnonzero(cases.train).tolist()}
+        others = np.flatnonzero(~cases.train).tolist()
+        kept = [row for row in others if plain[row] not in known]
+        return [(np.flatnonzero(cases.train), np.array(kept, np.intp))], len(others) - len(kept), SPLIT
+    folds = balanced_folds(cases.labels, [group_of(text) for text in cases.texts], QUARTERS)
     quarters = [(np.flatnonzero(folds != at), np.flatnonzero(folds == at)) for at in range(QUARTERS)]
-    crossed = len(cases) <= MOST_CROSSED
-    return (quarters, 0, "four quarters") if crossed else (quarters[:1], 0, "one quarter")
+    if len(cases.texts) <= MOST_CROSSED:
+        return quarters, 0, "each quarter once"
+    return quarters[:1], 0, "a quarter"
 
 
-def _usable(labels: NDArray[np.bool_], train: NDArray[np.bool_]) -> bool:
+def _usable(labels: Labels, train: Labels) -> bool:
     """Whether the splits that the rows name leave enough to learn from and both kinds to measure on."""
     inside, outside = labels[train], labels[~train]
-    enough = min(inside.sum(), (~inside).sum()) >= FEWEST if len(inside) else False
-    return bool(enough and outside.any() and not outside.all())
+    return min(inside.sum(), (~inside).sum()) >= FEWEST and bool(outside.any() and not outside.all())
 
 
 def _worse(was: Figures, now: Figures, *, learnt: bool) -> bool:

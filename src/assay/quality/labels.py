@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from assay.errors import AssayError
-from assay.quality.bench import Row as LabelledRow
 from assay.quality.calls import conversation_of
+from assay.quality.rows import Row as LabelledRow
 from assay.quality.scorer import Conversation
 from assay.store.connect import Row, Store
 from assay.store.spans import calls_with_ids

@@ -47,7 +47,7 @@ class Learnt(NamedTuple):
     out_of_fold: Floats
 
 
-def learner(found: Sequence[Features], shipped: Sequence[float]) -> Learner:
+def learner(found: Sequence[Features], shipped: NDArray[np.floating[Any]]) -> Learner:
     """Texts by their features and the shipped evidence; there must be one at least."""
     columns, places = np.unique(np.concatenate([one.buckets for one in found]), return_inverse=True)
     ones = np.ones(len(found), np.float32)
@@ -57,7 +57,7 @@ def learner(found: Sequence[Features], shipped: Sequence[float]) -> Learner:
         np.concatenate([one.values for one in found]),
         np.cumsum([0, *(len(one.buckets) for one in found)]),
         len(columns),
-        np.concatenate([*dense, np.array(shipped, np.float32)[:, None], ones[:, None]], axis=1),
+        np.concatenate([*dense, shipped.astype(np.float32)[:, None], ones[:, None]], axis=1),
     )
     return Learner(examples, columns.astype(np.int32))
 
@@ -120,6 +120,11 @@ def balanced_folds(labels: NDArray[Any], groups: Sequence[str], folds: int) -> R
     return found
 
 
+def plain_text(text: str) -> str:
+    """The text less its case and spacing: texts that are the same by this are copies."""
+    return " ".join(text.lower().split())
+
+
 def group_of(text: str) -> str:
     """What texts share that must not be learnt from and measured on: their beginning."""
-    return " ".join(text.lower().split())[:STARTS_ALIKE]
+    return plain_text(text)[:STARTS_ALIKE]

@@ -30,6 +30,7 @@ from assay.reports.exports import FORMATS, MEDIA_TYPES, export
 from assay.reports.summary import summary_report
 from assay.server.docs import docs_page
 from assay.server.feedback import NewScore, store_score
+from assay.server.quality_api import add_quality_routes
 from assay.store.connect import Store
 
 Health = Callable[[], tuple[bool, dict[str, Any]]]
@@ -198,6 +199,8 @@ def api(
         if format != "md":
             raise AssayError(f"cannot write a report as {format!r}: choose md")
         return PlainTextResponse(summary_report(store, selected), media_type="text/markdown; charset=utf-8")
+
+    add_quality_routes(app, store)
 
     @app.get("/docs", include_in_schema=False)
     def get_docs() -> HTMLResponse:
