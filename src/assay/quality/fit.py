@@ -89,7 +89,8 @@ class Fitter:
         started = time.perf_counter()
         scorer = self._scorers[metric]
         cases = _cases(scorer, rows)
-        _require_enough(metric, cases.labels, len(rows))
+        positives, unknown = int(cases.labels.sum()), len(rows) - len(cases.labels)
+        require_enough(metric, positives, len(cases.labels) - positives, unknown)
         splits, left_out, how = _splits(cases)
         values, thresholds = cases.values.copy(), np.full(len(cases.labels), DEFAULT_THRESHOLD)
         taught = [_taught(cases, inside) for inside, _ in splits]
@@ -102,15 +103,15 @@ class Fitter:
         report = Report(
             metric=metric,
             n=len(cases.labels),
-            positives=int(cases.labels.sum()),
-            not_assessable=len(rows) - len(cases.labels),
+            positives=positives,
+            not_assessable=unknown,
             n_held_out=len(held),
             left_out=left_out,
             how=how,
             before=before,
             after=after,
             threshold=round(final.threshold, 4),
-            threshold_interval=final.threshold_interval,
+            threshold_interval=threshold_interval(final.labels, final.out_of_fold),
             penalty=final.penalty,
             worse=_worse(before, after, learnt=final.addition is not None),
             seconds=round(time.perf_counter() - started, 2),
@@ -126,6 +127,19 @@ class Fitter:
             author=author,
         )
         return Outcome(fit, report)
+
+
+def require_enough(metric: str, yes: int, no: int, not_assessable: int = 0) -> None:
+    """Raises TooFewLabels where either kind has less than FEWEST."""
+    if min(yes, no) >= FEWEST:
+        return
+    kinds = {"toxic": yes, "harmless": no} if metric in FIELDS else {"good": yes, "bad": no}
+    lacking = " and ".join(f"{FEWEST - count} more {kind}" for kind, count in kinds.items() if count < FEWEST)
+    skipped = f" ({not_assessable} more cannot be assessed)" if not_assessable else ""
+    there = " and ".join(f"{count} {kind}" for kind, count in kinds.items())
+    raise TooFewLabels(
+        f"too few labels to fit {metric}: {there}{skipped}. At least {FEWEST} of each are needed: label {lacking}"
+    )
 
 
 class _Cases(msgspec.Struct, frozen=True):
@@ -144,12 +158,13 @@ class _Cases(msgspec.Struct, frozen=True):
 
 
 class _Taught(msgspec.Struct, frozen=True):
-    """What some rows teach: an addition (toxicity only) and a threshold."""
+    """What some rows teach: an addition (toxicity only) and a threshold, by values that did not see their own label."""
 
     addition: Addition | None
     threshold: float
-    threshold_interval: Interval
     penalty: float | None
+    labels: Labels
+    out_of_fold: Doubles
 
     def values(self, cases: _Cases, rows: Rows) -> Doubles:
         """The score's values of these rows."""
@@ -163,16 +178,12 @@ def _taught(cases: _Cases, rows: Rows) -> _Taught:
     labels = cases.labels[rows]
     if not cases.features:
         values = cases.values[rows]
-        return _Taught(None, best_threshold(labels, values), threshold_interval(labels, values), None)
+        return _Taught(None, best_threshold(labels, values), None, labels, values)
     examples, columns = learner([cases.features[row] for row in rows.tolist()], cases.evidence[rows])
     learnt = learn(examples, labels, [group_of(cases.texts[row]) for row in rows.tolist()])
     values = _probabilities(learnt.out_of_fold)
-    return _Taught(
-        addition(learnt.weights, columns),
-        best_threshold(labels, values),
-        threshold_interval(labels, values),
-        learnt.penalty,
-    )
+    added = addition(learnt.weights, columns)
+    return _Taught(added, best_threshold(labels, values), learnt.penalty, labels, values)
 
 
 def _probabilities(evidence: NDArray[np.floating[Any]]) -> Doubles:
@@ -194,19 +205,6 @@ def _cases(scorer: Scorer, rows: Sequence[Labelled]) -> _Cases:
         train=np.array([split == "train" for *_, split, _ in found], bool),
         values=np.array([value for *_, value in found]),
         features=[features(scorer.words, text) for text, *_ in found] if isinstance(scorer, Toxicity) else [],
-    )
-
-
-def _require_enough(metric: str, labels: Labels, given: int) -> None:
-    counts = int(labels.sum()), int((~labels).sum())
-    if min(counts) >= FEWEST:
-        return
-    kinds = ("toxic", "harmless") if metric in FIELDS else ("good", "bad")
-    lacking = [f"{FEWEST - count} more {kind}" for count, kind in zip(counts, kinds, strict=True) if count < FEWEST]
-    skipped = f" ({given - len(labels)} more cannot be assessed)" if given > len(labels) else ""
-    raise TooFewLabels(
-        f"too few labels to fit {metric}: {counts[0]} {kinds[0]} and {counts[1]} {kinds[1]}{skipped}. At least "
-        f"{FEWEST} of each are needed: label {' and '.join(lacking)}"
     )
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import io
 import math
+import zlib
 from collections.abc import Iterable, Sequence
+from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
@@ -113,7 +115,7 @@ class Addition(msgspec.Struct, frozen=True):
                     float(stored["slope"]),
                     float(stored["bias"]),
                 )
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
             raise AssayError(f"the weights of a fit cannot be read ({error!r}): fit again") from None
         if found.codes.shape != (BUCKETS,) or found.pairs.shape != (len(PAIR_SCALE),):
             raise AssayError("the weights of a fit are of another Assay's shape: fit again")

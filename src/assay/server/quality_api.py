@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from typing import Annotated, Any
 
 import msgspec
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from assay.alerts.limits import project_limits
 from assay.errors import AssayError, NotFound
 from assay.processes import RemoteObject
-from assay.quality.fit import Fitter, Outcome, TooFewLabels
+from assay.quality.fit import Fitter, Outcome, TooFewLabels, require_enough
 from assay.quality.labels import METRICS, Labelled, labelled_calls, labelled_rows
 from assay.quality.rows import Row
 from assay.store.connect import Store
@@ -106,19 +107,20 @@ def _rows(given: Sequence[dict[str, Any]]) -> list[Row]:
 def _outcomes(wanted: NewFit, labels: dict[str, list[Labelled]]) -> tuple[list[Outcome], dict[str, str]]:
     """What was learnt, and why of some metrics nothing was. Raises TooFewLabels where of none it was."""
     outcomes, skipped = list[Outcome](), dict[str, str]()
-    fitter = RemoteObject(Fitter)
-    try:
+    with ExitStack() as stack:
+        fitter: RemoteObject | None = None
         for metric, rows in labels.items():
             try:
-                outcomes.append(
-                    fitter.ask("fit", wanted.project, metric, rows, wanted.author, patience=PATIENCE_SECONDS)
-                )
+                yes = sum(row.label for row in rows)
+                require_enough(metric, yes, len(rows) - yes)
+                if fitter is None:
+                    fitter = stack.enter_context(closing(RemoteObject(Fitter)))
+                asked = wanted.project, metric, rows, wanted.author
+                outcomes.append(fitter.ask("fit", *asked, patience=PATIENCE_SECONDS))
             except TooFewLabels as error:
                 skipped[metric] = str(error)
-    finally:
-        fitter.close()
     if not outcomes:
-        raise TooFewLabels("; ".join(skipped.values()) or "no labelled rows")
+        raise TooFewLabels("; ".join(skipped.values()) or "there are no labelled rows")
     return outcomes, skipped
 
 
