@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from assay.errors import AssayError
 from assay.quality.scorer import Conversation, Scorer, Verdict, logistic, version_of
 from assay.quality.text import RESPONSE_CHARS
-from assay.quality.toxicity import BYTE_BUCKETS, WORD_BUCKETS, Toxicity, fold, ngrams
-from assay.quality.words import Floats, Words, unit
+from assay.quality.toxicity import BYTE_BUCKETS, WORD_BUCKETS, NGrams, Toxicity, fold, ngrams
+from assay.quality.words import Floats, Reading, Words, unit
 from assay.store.fits import Fit
 
 FIELDS = {"toxicity": "response", "prompt_toxicity": "prompt"}
@@ -53,7 +53,10 @@ class Features(msgspec.Struct, frozen=True):
 def features(words: Words, text: str) -> Features:
     """Features of a text as it was written; only its first 4,000 characters are read."""
     reading = words.read(text, RESPONSE_CHARS)
-    grams = ngrams(fold(reading.text))
+    return _features(words, reading, ngrams(fold(reading.text)))
+
+
+def _features(words: Words, reading: Reading, grams: NGrams) -> Features:
     of_bytes, of_words = _distinct(grams.bytes), _distinct(grams.words)
     sizes = np.array([len(of_bytes), len(of_words)])
     return Features(
@@ -91,10 +94,11 @@ class Addition(msgspec.Struct, frozen=True):
         of_vector = float(found.vector @ self.linear) + float(found.pairs @ self.pairs)
         return of_grams + of_vector + self.slope * shipped + self.bias
 
-    def word(self, token: str) -> float:
-        """What a single word's bucket weighs."""
-        grams = ngrams(token).words[:1]
-        return float(self.codes[int(grams[0]) + BYTE_BUCKETS]) * self.scale if len(grams) else 0.0
+    def heaviest(self, grams: NGrams) -> list[str]:
+        """The three words of a text, at most, that speak most for toxicity, heaviest first."""
+        of_words = self.codes[grams.words[::2] + BYTE_BUCKETS]  # every second is that of a word and its next
+        order = np.argsort(-of_words.astype(np.int16), kind="stable")
+        return list(dict.fromkeys(grams.tokens[at] for at in order[:9].tolist() if of_words[at] > 0))[:3]
 
     def packed(self) -> bytes:
         """An .npz of plain arrays."""
@@ -146,20 +150,15 @@ class FittedToxicity:
     def _extended(self, conversation: Conversation, verdict: Verdict) -> Verdict:
         if verdict.value is None:
             return verdict
-        text = getattr(conversation, self._field)
-        found = features(self._base.words, text)
+        words = self._base.words
+        reading = words.read(getattr(conversation, self._field), RESPONSE_CHARS)
+        grams = ngrams(fold(reading.text))
+        found = _features(words, reading, grams)
         value = logistic(self._addition.evidence(found, shipped_evidence(verdict.value)))
         reason = f"fitted to this project (shipped: {verdict.value:.2f}, {verdict.reason})"
-        if value >= 0.5:
-            reason += self._named(text)
+        if value >= 0.5 and (heaviest := self._addition.heaviest(grams)):
+            reason += f"; weighs most here: {', '.join(heaviest)}"
         return msgspec.structs.replace(verdict, value=value, reason=reason)
-
-    def _named(self, text: str) -> str:
-        """The words that speak most for toxicity in this project."""
-        words = dict.fromkeys(ngrams(fold(self._base.words.read(text, RESPONSE_CHARS).text)).tokens)
-        weighed = sorted(((self._addition.word(word), word) for word in words), reverse=True)
-        named = [word for weight, word in weighed[:3] if weight > 0]
-        return f"; weighs most here: {', '.join(named)}" if named else ""
 
 
 def fitted_scorers(base: Iterable[Scorer], fits: Iterable[Fit]) -> tuple[Scorer, ...]:
