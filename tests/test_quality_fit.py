@@ -182,7 +182,7 @@ def test_a_fitted_score_tells_the_shipped_one_and_the_words_that_weigh_most(lear
     before, after = assess(base, conversation), assess(fitted, conversation)
     assert after["prompt_toxicity"].value > 0.5 > before["prompt_toxicity"].value  # pyright: ignore
     assert f"shipped: {before['prompt_toxicity'].value:.2f}" in after["prompt_toxicity"].reason
-    assert "weighs most here: " in after["prompt_toxicity"].reason
+    assert "horoscope" in after["prompt_toxicity"].reason.partition("weighs most here: ")[2]
     del before["prompt_toxicity"], after["prompt_toxicity"]
     assert before == after
 

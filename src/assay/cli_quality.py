@@ -9,14 +9,14 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from assay.cli_options import StoreUrl, Url, asking, console
+from assay.cli_options import Project, Since, StoreUrl, Until, Url, asking, console
 from assay.errors import AssayError
-from assay.terminal import bench_table, fit_table, fits_table
+from assay.terminal import backfill_progress, bench_table, fit_table, fits_table
 
 quality = typer.Typer(no_args_is_help=True, help="Quality scores: how well they agree with people, and fitting.")
 
 Json = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
-Project = Annotated[str, typer.Option(help="The project that it is for.")]
+OfProject = Annotated[str, typer.Option("--project", help="The project that it is for.")]
 Metric = Annotated[str, typer.Option(help="Only this score; all that can be fitted if left out.")]
 
 
@@ -50,7 +50,7 @@ def quality_bench(
 
 @quality.command("fit")
 def quality_fit(
-    project: Project = "default",
+    project: OfProject = "default",
     metric: Metric = "",
     data: Annotated[
         Path | None, typer.Option(help="Labelled rows (.jsonl, docs/quality.md) in place of the project's own labels.")
@@ -77,7 +77,7 @@ def quality_fit(
 
 @quality.command("fits")
 def quality_fits(
-    project: Annotated[str | None, typer.Option(help="Only this project.")] = None,
+    project: Project = None,
     as_json: Json = False,
     url: Url = None,
     store: StoreUrl = None,
@@ -94,7 +94,7 @@ def quality_fits(
 @quality.command("use")
 def quality_use(
     version: Annotated[str, typer.Argument(help="A version that `assay quality fits` lists, or: shipped")],
-    project: Project = "default",
+    project: OfProject = "default",
     metric: Metric = "",
     url: Url = None,
     store: StoreUrl = None,
@@ -140,3 +140,43 @@ def _write_json(found: Any) -> None:
     import msgspec
 
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n")
+
+
+@quality.command("backfill")
+def quality_backfill(
+    url: Url = None,
+    store: StoreUrl = None,
+    since: Since = None,
+    until: Until = None,
+    project: Project = None,
+    scorers: Annotated[
+        list[str] | None, typer.Option("--scorer", help="Only this score, such as toxicity; may be repeated.")
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, max=64, help="Processes that score, where the server runs.")] = 1,
+    dask: Annotated[str, typer.Option(help="A Dask scheduler instead, such as tcp://127.0.0.1:8786.")] = "",
+    restart: Annotated[bool, typer.Option("--restart", help="Begin anew, not where it was interrupted.")] = False,
+) -> None:
+    """Score history anew. Interrupted, the same command goes on where it stopped."""
+    what = {"since": since, "until": until, "project": project, "scorers": scorers}
+    with asking(url, store) as monitor, backfill_progress(console) as progress:
+        task = progress.add_task("scoring", total=None)
+        found = {"done": 0, "scores": 0}
+        for found in monitor.backfill(**what, processes=processes, dask=dask, restart=restart):
+            progress.update(task, completed=found["done"], total=found["total"])
+    console.print(f"{found['done']:,} calls scored, {found['scores']:,} scores written", highlight=False)
+
+
+@quality.command("follow")
+def quality_follow(
+    store: StoreUrl = None,
+    share: Annotated[str | None, typer.Option(help="Such as 2/3: the second of three that share the calls.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="End when no call is left.")] = False,
+) -> None:
+    """Score new calls of a store without serving: beside a server elsewhere, on a ClickHouse server's store."""
+    from assay.config import load_config
+    from assay.server.serve import follow
+
+    quality_settings = {} if share is None else {"quality": {**load_config().quality.model_dump(), "share": share}}
+    config = load_config(store=store, **quality_settings)
+    said = f"scoring share {config.quality.share} of {config.shown_store}"
+    follow(config, lambda: console.print(said, highlight=False, soft_wrap=True), once=once)

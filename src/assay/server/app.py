@@ -72,7 +72,15 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
             str(files("assay.dashboard") / "app.py"),
             secrets={"assay_url": url, "assay_key": next(iter(config.keys), "")},
         )
-        answers = api(store, health.figures, VERSION, rewrite=writer.rewrite, prices=prices, caught_up=writer.caught_up)
+        answers = api(
+            store,
+            health.figures,
+            VERSION,
+            rewrite=writer.rewrite,
+            prices=prices,
+            quality_settings=config.quality,
+            caught_up=writer.caught_up,
+        )
         # Spans and questions do not pass through the dashboard's own middleware.
         yield Starlette(
             routes=[
@@ -94,7 +102,14 @@ def answering(config: Config, url: str) -> Generator[ASGIApp]:
         def rewrite(spans: Sequence[Span]) -> None:
             store.insert("spans", stamped(arrow_table(spans, SPAN_SCHEMA), time.time_ns() // 1000))
 
-        answers = api(store, lambda: (True, {"problems": []}), VERSION, rewrite=rewrite, prices=Prices(config.prices))
+        answers = api(
+            store,
+            lambda: (True, {"problems": []}),
+            VERSION,
+            rewrite=rewrite,
+            prices=Prices(config.prices),
+            quality_settings=config.quality,
+        )
         yield Starlette(routes=[Mount("/api", answers)])
 
 
