@@ -216,7 +216,9 @@ def _remembered() -> FittedToxicity:
 def test_many_at_once_get_the_verdicts_of_each_alone(learnt: Outcome, base: tuple[Scorer, ...]):
     [scorer] = [one for one in fitted_scorers(base, [learnt.fit]) if isinstance(one, FittedToxicity)]
     conversations = [one.conversation for one in prompts(10)] + [Conversation()]
-    assert scorer.score_all(conversations) == [scorer.score(one) for one in conversations]
+    together, alone = scorer.score_all(conversations), [scorer.score(one) for one in conversations]
+    assert [one.value for one in together] == pytest.approx([one.value for one in alone], abs=1e-6)
+    assert [one.label for one in together] == [one.label for one in alone]
 
 
 def test_weights_are_plain_arrays_and_what_is_not_is_refused(learnt: Outcome):
