@@ -128,6 +128,7 @@ def test_migrations_are_applied_in_order_once_and_recorded(fresh: Store, tmp_pat
         "0002_scores.sql",
         "0003_cursors.sql",
         "0004_settle.sql",
+        "0005_fits.sql",
     ]
     assert tables(fresh) == {"schema_migrations", "spans", "scores", "cursors", "events"}
     assert migrate(fresh, directory=tmp_path) == []

@@ -10,6 +10,7 @@ import typer
 from rich.text import Text
 
 from assay.cli_options import Project, Since, StoreUrl, Until, Url, asking, console
+from assay.config import load_config
 from assay.errors import AssayError
 from assay.terminal import backfill_progress, bench_table, fit_table, fits_table
 
@@ -23,7 +24,7 @@ Metric = Annotated[str, typer.Option(help="Only this score; all that can be fitt
 @quality.command("bench")
 def quality_bench(
     data: Annotated[Path, typer.Option(help="A folder of labelled .jsonl files, as docs/quality.md describes.")],
-    sets: Annotated[list[str] | None, typer.Option("--set", help="local or lexical; may be repeated.")] = None,
+    sets: Annotated[list[str] | None, typer.Option("--set", help="local, lexical or onnx; may be repeated.")] = None,
     split: Annotated[str, typer.Option(help="Only rows of this split: train, dev or test.")] = "",
     fit: Annotated[
         bool, typer.Option("--fit", help="Also the local set, fitted to each toxicity file's rows of split train.")
@@ -41,7 +42,7 @@ def quality_bench(
             raise typer.BadParameter(
                 f"no scorer set {name!r}; there are: {', '.join(sorted(SETS))}", param_hint="--set"
             )
-    found = bench(data, sets or ["local"], split, fit=fit)
+    found = bench(data, sets or ["local"], split, load_config().quality.onnx, fit=fit)
     if as_json:
         _write_json(list(found))
     else:

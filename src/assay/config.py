@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    Field,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
@@ -42,6 +43,44 @@ class Ingest(BaseModel, extra="forbid"):
     max_future_seconds: NonNegativeFloat = 86_400.0
 
 
+OnnxKind = Literal["embedding", "cross-encoder", "nli", "classifier", "tokens"]
+ONNX_KINDS: dict[str, tuple[OnnxKind, ...]] = {
+    "relevance": ("embedding", "cross-encoder"),
+    "groundedness": ("nli", "cross-encoder", "tokens"),
+    "toxicity": ("classifier",),
+    "prompt_toxicity": ("classifier",),
+}
+"""The metrics that a model of one's own can judge, and the kinds of model that can."""
+
+
+class Onnx(BaseModel, extra="forbid"):
+    """A heavier scorer of one metric, and where it steps in for the local one.
+
+    `model` is a directory with an ONNX graph, "minilm" (relevance), or owner/name at a model hub, of which
+    `revision` pins a commit, tag or branch. `file` picks one of several graphs. `kind` and `labels` (those that
+    speak for the score: toxic, entailment; for `tokens` the unsupported) are read from config.json where not set.
+    Judged are a share `sample` of all conversations, always the same ones, and of these only the ones whose local
+    score lies in the band `in_doubt`.
+    """
+
+    model: Annotated[str, Field(min_length=1)]
+    kind: OnnxKind | None = None
+    labels: tuple[str, ...] = ()
+    revision: str = ""
+    file: str = ""
+    sample: Annotated[float, Field(ge=0, le=1)] = 1.0
+    in_doubt: tuple[float, float] | None = None
+    threads: PositiveInt = 1
+    max_tokens: Annotated[int, Field(ge=32)] = 512
+
+    @field_validator("in_doubt")
+    @classmethod
+    def _is_a_band(cls, band: tuple[float, float] | None) -> tuple[float, float] | None:
+        if band is not None and not 0 <= band[0] < band[1] <= 1:
+            raise ValueError(f"in_doubt must be [low, high] with 0 <= low < high <= 1, not {list(band)}")
+        return band
+
+
 Tier = Literal["local", "lexical", "onnx", "off"]
 
 
@@ -60,6 +99,18 @@ class Quality(BaseModel, extra="forbid"):
     timeout_seconds: PositiveFloat = 10.0
     poll_seconds: PositiveFloat = 0.5
     batch_size: PositiveInt = 500
+    onnx: dict[str, Onnx] = {}
+    """Models of one's own by metric, as [quality.onnx.relevance]."""
+
+    @field_validator("onnx")
+    @classmethod
+    def _can_judge(cls, onnx: dict[str, Onnx]) -> dict[str, Onnx]:
+        for metric, settings in onnx.items():
+            if metric not in ONNX_KINDS:
+                raise ValueError(f"no ONNX model can judge {metric!r}; they can: {', '.join(ONNX_KINDS)}")
+            if settings.kind not in (None, *ONNX_KINDS[metric]):
+                raise ValueError(f"{metric} is judged by {' or '.join(ONNX_KINDS[metric])}, not by {settings.kind}")
+        return onnx
 
     @field_validator("custom", mode="before")
     @classmethod

@@ -10,20 +10,21 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from assay.config import Onnx
 from assay.quality.agreement import auprc, auroc, interval, kendall, pair_wins, spearman
 from assay.quality.fit import Fitter
 from assay.quality.fitted import fitted_scorers
 from assay.quality.labels import labelled_rows
 from assay.quality.learn import plain_text
 from assay.quality.rows import BenchError, Row, read_rows
-from assay.quality.scorer import Conversation, Scorer, Verdict, assess
+from assay.quality.scorer import Conversation, Scorer, Verdict, assess_all
 from assay.quality.sets import scorers
 
 Interval = tuple[float, float]
@@ -58,11 +59,19 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     conversations_per_second: float
 
 
-def bench(data: Path, set_names: Sequence[str], split: str = "", *, fit: bool = False) -> Iterator[Figures]:
+def bench(
+    data: Path,
+    set_names: Sequence[str],
+    split: str = "",
+    onnx: Mapping[str, Onnx] | None = None,
+    *,
+    fit: bool = False,
+) -> Iterator[Figures]:
     """Figures of every file in `data` and every set, file by file; only rows of `split` where one is named.
 
-    With `fit`, also those of the local set fitted to each toxicity file: learnt from its rows of split "train" (or
-    those of the file that ends in -train where this one ends in -test), measured on the others but copies.
+    `onnx` says which models the set "onnx" is made of. With `fit`, also those of the local set fitted to each
+    toxicity file: learnt from its rows of split "train" (or those of the file that ends in -train where this one
+    ends in -test), measured on the others but copies.
     Raises BenchError where `data` has no .jsonl file or a line is not a row, ValueError for an unknown set.
     """
     paths = sorted(data.glob("*.jsonl"))
@@ -70,7 +79,7 @@ def bench(data: Path, set_names: Sequence[str], split: str = "", *, fit: bool = 
         raise BenchError(
             f"no .jsonl file in {data}: name a folder of labelled rows (docs/quality.md lists public ones)"
         )
-    loaded = {name: scorers(name) for name in set_names}
+    loaded = {name: scorers(name, onnx) for name in set_names}
     fitter = Fitter() if fit else None
     for path in paths:
         rows = read_rows(path, split)
@@ -99,7 +108,7 @@ def figures(file: str, set_name: str, members: Sequence[Scorer], rows: list[Row]
     names = {scorer.name for scorer in members}
     conversations = [conversation(row, metric, names) for row in rows]
     started = time.process_time()
-    verdicts = [assess(members, each) for each in conversations]
+    verdicts = assess_all(members, conversations)
     spent = time.process_time() - started
     values = [_value(found, row, file) for found, row in zip(verdicts, rows, strict=True)]
     assessed = [(row, value) for row, value in zip(rows, values, strict=True) if value is not None]
