@@ -128,11 +128,12 @@ def test_migrations_are_applied_in_order_once_and_recorded(fresh: Store, tmp_pat
         "0002_scores.sql",
         "0003_cursors.sql",
         "0004_settle.sql",
+        "0005_fits.sql",
         "0006_judgements.sql",
     ]
-    assert tables(fresh) == {"schema_migrations", "spans", "scores", "cursors", "events", "judgements"}
+    assert tables(fresh) == {"schema_migrations", "spans", "scores", "cursors", "events", "fits", "judgements"}
     assert migrate(fresh, directory=tmp_path) == []
-    assert [number for number, _ in recorded(fresh)] == [1, 2, 3, 4, 6]
+    assert [number for number, _ in recorded(fresh)] == [1, 2, 3, 4, 5, 6]
 
 
 def test_migration_files_are_numbered_without_a_gap() -> None:

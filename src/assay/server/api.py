@@ -34,6 +34,7 @@ from assay.server.agreement_api import agreement_routes
 from assay.server.backfill_api import add_backfill
 from assay.server.docs import docs_page
 from assay.server.feedback import NewScore, store_score
+from assay.server.quality_api import add_quality_routes
 from assay.store.connect import Store
 
 Health = Callable[[], tuple[bool, dict[str, Any]]]
@@ -209,6 +210,7 @@ def api(
             raise AssayError(f"cannot write a report as {format!r}: choose md")
         return PlainTextResponse(summary_report(store, selected), media_type="text/markdown; charset=utf-8")
 
+    add_quality_routes(app, store)
     add_backfill(app, store, quality_settings)
 
     @app.get("/docs", include_in_schema=False)
