@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from assay.alerts.limits import FEWEST_CALLS, project_limits, project_thresholds
+from assay.alerts.limits import FEWEST_CALLS, ProjectThresholds, project_limits
 from assay.alerts.thresholds import LAB_THRESHOLDS
 from assay.cli import app
 from assay.client.monitor import Monitor
+from assay.config import Quality
 from assay.errors import AssayError, NotFound
 from assay.quality.decisions import balanced_accuracy, best_threshold, kappa
 from assay.quality.fit import Fitter, Outcome, TooFewLabels
@@ -29,12 +30,14 @@ from assay.quality.labels import Labelled
 from assay.quality.learn import balanced_folds
 from assay.quality.local import local_scorers
 from assay.quality.logistic import Examples, fit_weights
+from assay.quality.process import ScoringProcess
 from assay.quality.scorer import Conversation, Scorer, assess
 from assay.records import Score
 from assay.store.connect import Store
-from assay.store.fits import SHIPPED, Fit, active_fits, fits_changed_at, insert_fit, kept_fits, use_fit
+from assay.store.fits import SHIPPED, ActiveFits, Fit, active_fits, fits_changed_at, insert_fit, kept_fits, use_fit
 from assay.store.scores import insert_scores
 from conftest import Server, eventually, otlp
+from test_quality_process import call
 
 FORM = "Could you {} the {} for my {} please, and {} it after that?"
 VERBS = ["open", "paint", "repair", "measure", "carry", "describe", "clean", "borrow", "arrange", "compare", "label"]
@@ -367,9 +370,33 @@ def test_limits_rest_on_labels_then_on_the_project_s_own_past_then_on_the_lab(st
     assert limits["toxicity"].threshold.above == pytest.approx(np.quantile(values, 0.99), abs=0.002)
     assert limits["groundedness"].threshold.below == pytest.approx(np.quantile(values, 0.01), abs=0.002)
     assert limits["relevance"].threshold.below == 0.42
-    thresholds = {threshold.metric for threshold in project_thresholds(store, project)}
+    thresholds = {threshold.metric for threshold in ProjectThresholds(store)(project)}
     assert thresholds == {*limits, "latency_ms", "cost_usd"}
     assert {threshold.metric for threshold in LAB_THRESHOLDS} <= thresholds
+
+
+def test_the_scoring_process_follows_what_is_in_use(store: Store, project: str, learnt: Outcome):
+    process = ScoringProcess("quality", Quality(), fits=ActiveFits(store))
+
+    def judged() -> dict[str, tuple[float | None, str]]:
+        calls = [call(of, "Yes.") | {"prompt": UNWISHED, "project": of} for of in (project, "another-project")]
+        scores = [score for score in process(calls) if score.name == "prompt_toxicity"]
+        return {score.project: (score.value, score.scorer_version) for score in scores}
+
+    try:
+        shipped = judged()
+        assert len(set(shipped.values())) == 1
+        insert_fit(store, msgspec.structs.replace(learnt.fit, project=project), use=True)
+        fitted = judged()
+        assert fitted["another-project"] == shipped["another-project"]
+        assert fitted[project][1] != shipped[project][1]
+        assert (fitted[project][0] or 0) > 0.5 > (shipped[project][0] or 0)
+        process.close()
+        assert judged() == fitted, "a new process is told too"
+        use_fit(store, project, "prompt_toxicity", SHIPPED)
+        assert judged() == shipped
+    finally:
+        process.close()
 
 
 # Over the API and by the command

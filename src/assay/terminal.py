@@ -87,21 +87,21 @@ def fit_table(fit: Answer) -> Table:
     """One fit: the shipped score beside the fitted one, on rows that were not learnt from."""
     kept, held = fit["n"], fit["n_held_out"]
     title = f"{fit['metric']}: {kept:,} labels ({fit['positives']:,} yes), {held:,} held out ({fit['how']})"
-    table = _table(title, "", "As shipped", "Fitted")
-    for name, shown in _AGREEMENT.items():
-        table.add_row(shown, *(_figure(fit[when][name]) for when in ("before", "after")))
+    shown = table(title, "", "As shipped", "Fitted")
+    for name, title in _AGREEMENT.items():
+        shown.add_row(title, *(_figure(fit[when][name]) for when in ("before", "after")))
     low, high = fit["threshold_interval"]
-    table.add_row("Threshold", "0.500", f"{fit['threshold']:.3f} ({low:.2f} to {high:.2f})")
-    return table
+    shown.add_row("Threshold", "0.500", f"{fit['threshold']:.3f} ({low:.2f} to {high:.2f})")
+    return shown
 
 
 def fits_table(fits: Iterable[Answer]) -> Table:
     """Every version that was kept; ● marks those in use."""
-    table = _table("Fits", "", "Project", "Metric", "Version", "Made", "Labels", "AUROC", "Threshold", "By")
+    shown = table("Fits", "", "Project", "Metric", "Version", "Made", "Labels", "AUROC", "Threshold", "By")
     for fit in fits:
         report = fit["report"]
         both = (fraction(report[when]["auroc"]["value"]) for when in ("before", "after")) if report else ()
-        table.add_row(
+        shown.add_row(
             "●" if fit["active"] else "",
             Text(fit["project"]),
             fit["metric"],
@@ -112,7 +112,7 @@ def fits_table(fits: Iterable[Answer]) -> Table:
             fraction(fit["threshold"]),
             Text(fit["author"]),
         )
-    return table
+    return shown
 
 
 _AGREEMENT = {"auroc": "AUROC", "auprc": "AUPRC", "balanced_accuracy": "Balanced accuracy", "kappa": "Kappa"}

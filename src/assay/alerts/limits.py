@@ -7,6 +7,7 @@ the last week's calls pass; the lab's, where there is one.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import msgspec
@@ -19,6 +20,8 @@ WORST = 0.01
 WEEK_SECONDS = 7 * 86_400
 FEWEST_CALLS = 200
 """Scored calls below which a quantile of 1% says nothing."""
+
+KNOWN_SECONDS = 60.0
 
 _HIGH_IS_BAD = frozenset({"toxicity", "prompt_toxicity"})
 _TYPES: dict[str, tuple[str, Severity, str]] = {
@@ -56,10 +59,23 @@ def project_limits(store: Store, project: str, *, worst: float = WORST) -> list[
     return found
 
 
-def project_thresholds(store: Store, project: str) -> tuple[Threshold, ...]:
-    """The same for `recent_alerts`, with the lab's thresholds of latency and cost."""
-    own = [limit.threshold for limit in project_limits(store, project)]
-    return (*own, *(threshold for threshold in LAB_THRESHOLDS if threshold.metric not in _TYPES))
+class ProjectThresholds:
+    """Thresholds for `recent_alerts` by project, with the lab's of latency and cost; asked for anew after a minute."""
+
+    def __init__(self, store: Store, now: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._now = now
+        self._known: dict[str, tuple[float, Sequence[Threshold]]] = {}
+
+    def __call__(self, project: str) -> Sequence[Threshold]:
+        """The project's thresholds. Raises StoreError."""
+        until, thresholds = self._known.get(project, (0.0, ()))
+        if until <= self._now():
+            own = [limit.threshold for limit in project_limits(self._store, project)]
+            others = [threshold for threshold in LAB_THRESHOLDS if threshold.metric not in _TYPES]
+            thresholds = [*own, *others]
+            self._known[project] = self._now() + KNOWN_SECONDS, thresholds
+        return thresholds
 
 
 def _threshold(metric: str, value: float) -> Threshold:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -31,6 +31,10 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
     weights: bytes = b""
     report: str = "{}"
     author: str = ""
+
+
+Fits = Mapping[str, Sequence[Fit]]
+"""The fits in use by project."""
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -117,7 +121,7 @@ def fits_changed_at(store: Store) -> int:
     return int(row["newest"])
 
 
-def active_fits(store: Store) -> dict[str, tuple[Fit, ...]]:
+def active_fits(store: Store) -> Fits:
     """The versions in use by project, with their weights. A metric that went back to SHIPPED is left out."""
     rows = store.query(
         """
@@ -130,7 +134,7 @@ def active_fits(store: Store) -> dict[str, tuple[Fit, ...]]:
         """,
         {"shipped": SHIPPED},
     )
-    return _by_project(
+    return by_project(
         Fit(
             project=row["project"],
             metric=row["metric"],
@@ -144,7 +148,23 @@ def active_fits(store: Store) -> dict[str, tuple[Fit, ...]]:
     )
 
 
-def _by_project(fits: Iterable[Fit]) -> dict[str, tuple[Fit, ...]]:
+class ActiveFits:
+    """`active_fits`, read anew where something changed: until then every call answers the same object."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: tuple[int, Fits] = (0, {})
+
+    def __call__(self) -> Fits:
+        """The fits in use now. Raises StoreError."""
+        changed_at = fits_changed_at(self._store)
+        if changed_at != self._known[0]:
+            self._known = changed_at, active_fits(self._store)
+        return self._known[1]
+
+
+def by_project(fits: Iterable[Fit]) -> dict[str, tuple[Fit, ...]]:
+    """The fits of each project."""
     found: dict[str, tuple[Fit, ...]] = {}
     for fit in fits:
         found[fit.project] = (*found.get(fit.project, ()), fit)
