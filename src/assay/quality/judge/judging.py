@@ -19,15 +19,15 @@ from assay.config import Config, Judge, Price, Quality
 from assay.errors import StoreError
 from assay.ingest.pricing import Prices
 from assay.ingest.writer import newest_commit
-from assay.quality.budget import DAY_MICROS, Budget, StoreLedger
 from assay.quality.calls import Who, conversation_of, score_of
-from assay.quality.endpoint import BudgetUsedUp, Endpoint, JudgeError
 from assay.quality.follower import Follower, cursor_name, first_cursor
-from assay.quality.grading import Unreadable
-from assay.quality.judge import SCORER, Case, case_of, failed, judged
-from assay.quality.rubric import chosen_rubrics, is_question
+from assay.quality.judge.budget import DAY_MICROS, Budget, StoreLedger
+from assay.quality.judge.endpoint import BudgetUsedUp, Endpoint, JudgeError
+from assay.quality.judge.grading import Unreadable
+from assay.quality.judge.judge import SCORER, Case, case_of, failed, judged
+from assay.quality.judge.rubric import chosen_rubrics, is_question
+from assay.quality.judge.tally import Tally
 from assay.quality.scorer import Verdict
-from assay.quality.tally import Tally
 from assay.records import Score, Span
 from assay.store.connect import Row, Store
 from assay.store.cursors import START, write_cursor
