@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-from dirty_equals import IsPartialDict
 
 from assay.config import Config, load_config, require_safe_binding
 from assay.errors import ConfigError
@@ -28,7 +27,18 @@ def test_without_any_setting_the_defaults_suit_one_person_on_one_machine() -> No
         "store": "chdb:///./assay-data",
         "api_keys": [],
         "ingest": {"max_body_bytes": 64 << 20, "max_pending_bytes": 256 << 20, "max_future_seconds": 86_400.0},
-        "quality": IsPartialDict(scorers="local", metrics={}, custom=[], onnx={}),
+        "quality": {
+            "scorers": "local",
+            "metrics": {},
+            "custom": [],
+            "processes": 1,
+            "share": "1/1",
+            "timeout_seconds": 10.0,
+            "poll_seconds": 0.5,
+            "batch_size": 500,
+            "onnx": {},
+            "judge": None,
+        },
         "prices": {},
         "grpc_port": None,
     }

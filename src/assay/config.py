@@ -6,6 +6,7 @@ file and ASSAY_QUALITY__SCORERS in the environment.
 
 from __future__ import annotations
 
+import os
 import re
 from ipaddress import ip_address
 from tomllib import TOMLDecodeError
@@ -81,6 +82,56 @@ class Onnx(BaseModel, extra="forbid"):
         return band
 
 
+OPENAI_URL = "https://api.openai.com/v1"
+
+
+class Judge(BaseModel, extra="forbid"):
+    """A model behind any OpenAI-compatible endpoint, which judges a sample of the calls.
+
+    `metrics` name its rubrics, each a call of its own; `sample` is the share of calls that are judged, 0..1;
+    `daily_budget_usd` is never exceeded (UTC days); `rubrics` is a folder whose files go before ours.
+    `timeout_seconds` is for one request; all attempts at one question take three times that at most.
+    """
+
+    model: str = Field(min_length=1)
+    base_url: str = OPENAI_URL
+    api_key: SecretStr | None = None
+    metrics: Annotated[list[str], NoDecode] = ["coherence", "factual_accuracy", "helpfulness"]
+    sample: float = Field(0.05, ge=0, le=1)
+    daily_budget_usd: float = Field(1.0, ge=0, allow_inf_nan=False)
+    rubrics: str = ""
+    concurrency: int = Field(4, ge=1, le=64)
+    timeout_seconds: float = Field(30.0, gt=0, le=3600)
+    temperature: float = Field(0.0, ge=0, le=2)
+    max_tokens: PositiveInt = 512
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _split_metrics(cls, metrics: object) -> object:
+        return [name.strip() for name in metrics.split(",") if name.strip()] if isinstance(metrics, str) else metrics
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_a_plain_url(cls, url: str) -> str:
+        if not re.fullmatch(r"https?://[^\s@?#]+", url):
+            raise ValueError("write it as https://host/v1, without a key, user name or query in it")
+        return url.rstrip("/").removesuffix("/chat/completions")
+
+    @field_validator("api_key")
+    @classmethod
+    def _fits_a_header(cls, key: SecretStr | None) -> SecretStr | None:
+        if key and not re.fullmatch(r"[!-~]*", key.get_secret_value()):
+            raise ValueError("a key has only visible ASCII characters")
+        return key
+
+    @property
+    def key(self) -> str:
+        """The API key in clear, "" for none. OPENAI_API_KEY stands in for it with OpenAI's own endpoint only."""
+        if self.api_key is not None:
+            return self.api_key.get_secret_value()
+        return os.environ.get("OPENAI_API_KEY", "").strip() if self.base_url == OPENAI_URL else ""
+
+
 Tier = Literal["local", "lexical", "onnx", "off"]
 
 
@@ -99,6 +150,7 @@ class Quality(BaseModel, extra="forbid"):
     timeout_seconds: PositiveFloat = 10.0
     poll_seconds: PositiveFloat = 0.5
     batch_size: PositiveInt = 500
+    judge: Judge | None = None
     onnx: dict[str, Onnx] = {}
     """Models of one's own by metric, as [quality.onnx.relevance]."""
 

@@ -15,7 +15,8 @@ from assay.dashboard import data
 from assay.dashboard.controls import controls
 from assay.dashboard.conversations import recent_conversations
 from assay.dashboard.inert import inert
-from assay.dashboard.panels import alerts, cost, headline, latency, quality
+from assay.dashboard.panels import alerts, cost, headline, latency, quality, troubles
+from assay.dashboard.trust import agreement
 from assay.dashboard.welcome import first_call
 from assay.errors import AssayError
 
@@ -54,6 +55,7 @@ def _figures(monitor: Monitor, chosen: data.Filter, names: data.Names) -> None:
 
 
 def _draw(monitor: Monitor, overview: data.Overview) -> None:
+    troubles(overview)
     headline(overview)
     wide, narrow = st.columns([3, 2])
     with wide:
@@ -65,6 +67,8 @@ def _draw(monitor: Monitor, overview: data.Overview) -> None:
         cost(overview)
     with right:
         latency(overview)
+    if overview.agreement:
+        agreement(overview.agreement)
     # A fragment of its own: opening a conversation asks for that one alone, not for all figures again.
     st.fragment(recent_conversations)(monitor, overview.calls)
 

@@ -15,9 +15,11 @@ from fastapi import Body, Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 
+from assay.alerts.limits import ProjectThresholds
 from assay.alerts.thresholds import RECENT, recent_alerts
 from assay.analytics.calls import ORDERS, call, calls, trace
 from assay.analytics.doctor import findings, server_findings
+from assay.analytics.ppi import with_judged
 from assay.analytics.selection import Selection, moment
 from assay.analytics.summaries import GROUPS, SCORE_GROUPS, quality, quality_by, usage, usage_by
 from assay.analytics.trends import latencies, trends
@@ -29,9 +31,11 @@ from assay.ingest.reprice import reprice
 from assay.records import CALL_KINDS, Span
 from assay.reports.exports import FORMATS, MEDIA_TYPES, export
 from assay.reports.summary import summary_report
+from assay.server.agreement_api import agreement_routes
 from assay.server.backfill_api import add_backfill
 from assay.server.docs import docs_page
 from assay.server.feedback import NewScore, store_score
+from assay.server.quality_api import add_quality_routes
 from assay.store.connect import Store
 
 Health = Callable[[], tuple[bool, dict[str, Any]]]
@@ -89,6 +93,8 @@ def api(
     acknowledged before.
     """
 
+    thresholds_of = ProjectThresholds(store)
+
     def after_what_was_acknowledged() -> None:
         caught_up()
 
@@ -114,9 +120,14 @@ def api(
 
     @app.get("/quality")
     def get_quality(selected: Selected, group_by: Annotated[str | None, _one_of(SCORE_GROUPS)] = None) -> Response:
-        """Each score's mean, spread and count; with `group_by` also for each of its values."""
+        """Each score's mean with its interval, spread and count; with `group_by` also for each of its values.
+
+        Where a judge read a sample, `judged` has what its verdicts and the scorers' together say of all calls.
+        """
         groups = {"groups": quality_by(store, selected, group_by)} if group_by else {}
-        return _json({"scores": quality(store, selected)} | groups)
+        return _json({"scores": with_judged(store, selected, quality(store, selected))} | groups)
+
+    app.include_router(agreement_routes(store, Depends(selection)))
 
     @app.get("/trends")
     def get_trends(
@@ -180,8 +191,10 @@ def api(
 
     @app.get("/alerts")
     def get_alerts(selected: Selected, recent: Annotated[int, Query(ge=1, le=1000)] = RECENT) -> Response:
-        """Thresholds that the newest calls break."""
-        return _json({"recent": recent, "alerts": recent_alerts(store, selected, recent=recent)})
+        """Thresholds that the newest calls break: those of each project (GET /quality/thresholds)."""
+        return _json(
+            {"recent": recent, "alerts": recent_alerts(store, selected, recent=recent, thresholds_of=thresholds_of)}
+        )
 
     @app.get("/export")
     def get_export(selected: Selected, format: Annotated[str, _one_of(FORMATS)] = "csv") -> Response:
@@ -202,6 +215,7 @@ def api(
             raise AssayError(f"cannot write a report as {format!r}: choose md")
         return PlainTextResponse(summary_report(store, selected), media_type="text/markdown; charset=utf-8")
 
+    add_quality_routes(app, store)
     add_backfill(app, store, quality_settings)
 
     @app.get("/docs", include_in_schema=False)

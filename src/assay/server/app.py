@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
@@ -28,6 +29,7 @@ from assay.ingest.readers import Readers, Settings
 from assay.ingest.receiver import Receiver
 from assay.ingest.settler import Settler
 from assay.ingest.writer import Writer
+from assay.quality.judge.judging import LiveJudge, live_judge
 from assay.quality.live import LiveScoring
 from assay.records import Span
 from assay.server.api import api
@@ -62,12 +64,16 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
         scoring = LiveScoring(store, config.quality, lambda: settler.settled_at)
         stack.callback(scoring.stop)
         scoring.start()
+        judge = live_judge(store, config, writer.rewrite, lambda: settler.settled_at)
+        if judge:
+            stack.callback(judge.stop)
+            judge.start()
         if config.grpc_port is not None:
             stack.enter_context(grpc_server(receiver, config.host, config.grpc_port, config.keys))
         housekeeper = Housekeeper(store)
         stack.callback(housekeeper.stop)
         housekeeper.start()
-        health = Health(store, journal, writer, receiver, readers, settler, scoring)
+        health = Health(store, journal, writer, receiver, readers, settler, scoring, judge)
         dashboard = streamlit.App(
             str(files("assay.dashboard") / "app.py"),
             secrets={"assay_url": url, "assay_key": next(iter(config.keys), "")},
@@ -98,19 +104,20 @@ def answering(config: Config, url: str) -> Generator[ASGIApp]:
     """The API alone over the store, for a command that asks where no server runs. Raises StoreError."""
     with ExitStack() as stack:
         store = _opened(stack, config, url)
-
-        def rewrite(spans: Sequence[Span]) -> None:
-            store.insert("spans", stamped(arrow_table(spans, SPAN_SCHEMA), time.time_ns() // 1000))
-
         answers = api(
             store,
             lambda: (True, {"problems": []}),
             VERSION,
-            rewrite=rewrite,
+            rewrite=partial(rewritten, store),
             prices=Prices(config.prices),
             quality_settings=config.quality,
         )
         yield Starlette(routes=[Mount("/api", answers)])
+
+
+def rewritten(store: Store, spans: Sequence[Span]) -> None:
+    """Store spans anew in place of their former rows, where no writer runs. Raises StoreUnavailable."""
+    store.insert("spans", stamped(arrow_table(spans, SPAN_SCHEMA), time.time_ns() // 1000))
 
 
 class Health:
@@ -125,6 +132,7 @@ class Health:
         readers: Readers,
         settler: Settler,
         scoring: LiveScoring,
+        judge: LiveJudge | None,
     ) -> None:
         self._journal = journal
         self._settler = settler
@@ -133,14 +141,14 @@ class Health:
         self._receiver = receiver
         self._readers = readers
         self._scoring = scoring
+        self._judge = judge
         self._started = time.monotonic()
 
     def figures(self) -> tuple[bool, dict[str, Any]]:
         """Whether the store answers and scoring works, and all counters."""
         writing = self._writer.last_error and f"writing: {self._writer.last_error}"
-        problems = list(
-            filter(None, [self._store_problem(), writing, self._settler.last_error, *self._scoring.last_errors])
-        )
+        scoring = [*self._scoring.last_errors, self._judge.problem if self._judge else ""]
+        problems = list(filter(None, [self._store_problem(), writing, self._settler.last_error, *scoring]))
         return not problems, {
             "version": VERSION,
             "uptime_seconds": round(time.monotonic() - self._started, 1),
@@ -155,6 +163,7 @@ class Health:
             },
             "settle": {"lag_seconds": self._settler.lag_seconds},
             "quality": self._scoring.figures(),
+            "judge": self._judge.figures() if self._judge else None,
         }
 
     def _store_problem(self) -> str:
