@@ -149,9 +149,12 @@ def test_a_thumb_is_stored_with_comment_and_name_and_each_reader_gives_their_own
 
     conversation.get_by_role("radio", name="Thumbs up").click()
     eventually(lambda: given() == [("", 1.0, "")])
+    expect(conversation.get_by_text("somebody")).to_be_visible()
+    expect(conversation.get_by_role("radio", name="Thumbs up")).to_be_checked()
     conversation.get_by_label("Your name").fill(HOSTILE[1])
     conversation.get_by_label("Your name").press("Enter")
-    expect(conversation.get_by_text("somebody")).to_be_visible()
+    # Another name has thumbs of its own, none given yet: only then is the page drawn anew.
+    expect(conversation.get_by_role("radio", name="Thumbs up")).not_to_be_checked()
     conversation.get_by_role("radio", name="Thumbs down").click()
     eventually(lambda: len(given()) == 2)
     conversation.get_by_label("Comment").fill(HOSTILE[0])
