@@ -116,6 +116,7 @@ def _scores(rng: np.random.Generator, spans: pa.Table) -> pa.Table:
             "value": pa.array(np.where(rng.random(count) < 0.1, np.nan, value), from_pandas=True),
             "scorer": pa.repeat("seed", count),
             "source": pa.repeat("scorer", count),
+            "counted": pa.repeat(True, count),
             "project": spans["project"],
             "model": spans["response_model"],
             "session_id": spans["session_id"],

@@ -7,7 +7,9 @@ looks at the last of them, replay and the benchmark at all: there is one code fo
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import singledispatch
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -47,7 +49,9 @@ LEAST_SPREAD = 0.05
 
 REFERENCE_WINDOW = 3600
 FEWEST_REFERENCE_CALLS = 30
-FALLBACK_WINDOW, FALLBACK_LAG, FALLBACK_CALLS = DAY, 3 * 3600, 300
+FALLBACK_LAG, FALLBACK_CALLS = 3 * 3600, 300
+WARM_UP = 2 * DAY
+"""So long before the first judgement the sum begins at zero."""
 SMALLEST_SHIFT = 0.2
 """In standard deviations: a smaller one could only be told from daily drift after thousands of calls."""
 
@@ -60,10 +64,14 @@ Google, The Site Reliability Workbook (2018), ch. 5, table 5-8; its third, for t
 class Judgement(msgspec.Struct, frozen=True):
     """At the end of each bucket: whether the condition holds, and the figures by which it was decided.
 
-    `low` and `high` are the ends of the value's interval, equal to it where it is exact. `usual` is what it is
-    compared to. `margin` grows with the badness: for thresholds and baselines the condition is margin > limit.
+    Bucket i ends at start + (i + 1) * step (Unix seconds). `low` and `high` are the ends of the value's interval, equal
+    to it where it is exact; of a baseline those of what is expected. `usual` is what the value is compared to. `margin`
+    grows with the badness: for thresholds and baselines the condition is margin > limit.
     """
 
+    start: int
+    step: int
+    window: int
     state: States
     value: Floats
     low: Floats
@@ -71,73 +79,103 @@ class Judgement(msgspec.Struct, frozen=True):
     n: Floats
     usual: Floats
     margin: Floats
-    window: int
+
+    def last(self, count: int) -> Judgement:
+        """The same for the last buckets only."""
+        dropped = max(len(self.state) - count, 0)
+        columns = {name: getattr(self, name)[dropped:] for name in _COLUMNS}
+        return msgspec.structs.replace(self, start=self.start + dropped * self.step, **columns)
+
+
+_COLUMNS = ("state", "value", "low", "high", "n", "usual", "margin")
+
+
+class Figures(NamedTuple):
+    """A window's calls, aggregate and the ends of its interval, at the end of every bucket."""
+
+    n: Floats
+    value: Floats
+    low: Floats
+    high: Floats
 
 
 def lookback_seconds(rule: AlertRule) -> int:
     """How much history before a moment its judgement needs."""
-    window = max(rule.window, rule.resolve_after)
     if isinstance(rule, SloRule):
-        return BURN_RATES[-1][0] + window
-    if isinstance(rule, BaselineRule | ShiftRule) or (isinstance(rule, AbsentRule) and rule.min_expected):
-        return SEASONS[rule.season][-1] + window + DAY
-    return 4 * window + rule.hold_seconds + 3600
+        return BURN_RATES[-1][0]
+    if isinstance(rule, ShiftRule):
+        return SEASONS[rule.season][-1] + WARM_UP + DAY
+    if isinstance(rule, BaselineRule) or (isinstance(rule, AbsentRule) and rule.min_expected):
+        return SEASONS[rule.season][-1] + rule.window
+    # An absent rule must have seen a call to miss calls.
+    return max(DAY, 2 * rule.window) if isinstance(rule, AbsentRule) else rule.window
 
 
 @singledispatch
-def judge(rule: AlertRule, series: Series) -> Judgement:
-    """The rule's judgement at the end of each bucket of one group's series."""
+def judge(rule: AlertRule, series: Series, last: int) -> Judgement:
+    """The rule's judgement at the ends of the last buckets of one group's series."""
     raise TypeError(f"no rule: {rule!r}")
 
 
 @judge.register
-def _(rule: ThresholdRule, series: Series) -> Judgement:
-    n, value, low, high = _aggregate(rule, series, rule.confidence)
-    margin = low if rule.above is not None else -high
+def _(rule: ThresholdRule, series: Series, last: int) -> Judgement:
+    found = _aggregate(rule, series, rule.confidence, [(len(series) - last, len(series))])
+    margin = found.low if rule.above is not None else -found.high
     beyond = margin > (rule.limit if rule.above is not None else -rule.limit)
-    return _judgement(rule, n, beyond, value, low, high, np.full(len(series), rule.limit), margin, rule.window)
+    return _judgement(rule, series, found, beyond, np.full(len(series), rule.limit), margin).last(last)
 
 
 @judge.register
-def _(rule: BaselineRule, series: Series) -> Judgement:
+def _(rule: BaselineRule, series: Series, last: int) -> Judgement:
+    size, step = len(series), series.step
+    agos = [0, *(ago // step for ago in SEASONS[rule.season])]
     # One standard error, so that a window of few calls needs to be further off than one of many.
-    n, value, low, high = _aggregate(rule, series, 0.6827)
-    past = _past(np.where(n >= max(rule.needed, 1), value, np.nan), rule.season, series.step)
+    found = _aggregate(rule, series, 0.6827, [(max(size - last - ago, 0), size - ago) for ago in agos if ago < size])
+    n, value, low, high = found
+    past = _past(np.where(n >= max(rule.needed, 1), value, np.nan), rule.season, step, last)
     usual, spread, known = median_and_spread(past)
-    error = _standard_error(rule, series, low, high)
-    # A median deviation of few days is itself unsure: Student's t instead of the normal, as for any small sample.
+    n, value, error = n[-last:], value[-last:], _standard_error(rule, series, low, high)[-last:]
+    # A median deviation of few days is itself unsure, so it counts for more.
     scale = np.hypot(np.maximum(spread, LEAST_SPREAD * np.abs(usual)) * np.sqrt(1 + 4 / np.maximum(known, 1)), error)
     with np.errstate(invalid="ignore", divide="ignore"):
         deviation, change = (value - usual) / scale, value / usual - 1
     side = {"above": (1,), "below": (-1,), "both": (1, -1)}[rule.direction]
     margin = np.max([np.where(sign * deviation > rule.deviations, sign * change, -np.inf) for sign in side], axis=0)
-    enough = np.where(known >= FEWEST_REFERENCES, n, -1)
-    reach = rule.deviations * scale
-    judged = _judgement(rule, enough, margin > rule.change, value, usual - reach, usual + reach, usual, margin, rule.window)
-    return msgspec.structs.replace(judged, n=n)
+    expected = Figures(n, value, usual - rule.deviations * scale, usual + rule.deviations * scale)
+    judged = _judgement(rule, series, expected, margin > rule.change, usual, margin)
+    return msgspec.structs.replace(
+        judged, state=np.where(known >= FEWEST_REFERENCES, judged.state, UNKNOWN).astype(np.int8)
+    )
 
 
 @judge.register
-def _(rule: ShiftRule, series: Series) -> Judgement:
+def _(rule: ShiftRule, series: Series, last: int) -> Judgement:
     step, sign = series.step, 1 if rule.direction == "up" else -1
-    usual, deviation = _reference(rule, series)
+    wanted = min(last + WARM_UP // step, len(series))
+    usual, deviation = _reference(rule, series, wanted)
+    n, total = series.n[-wanted:], series.total[-wanted:]
+    logarithm = rule.metric in SCALE_METRICS
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = series.total / series.n
-        moved = math.log(1 + sign * rule.change) if rule.metric in SCALE_METRICS else sign * rule.change * usual
-        slack = np.maximum(np.abs(moved / deviation), SMALLEST_SHIFT) / 2
-        excess = series.n * (sign * (mean - usual) / deviation - slack)
-    volume = sliding(series.n, 7 * DAY // step) / np.minimum(np.arange(1, len(series) + 1), 7 * DAY // step)
-    limit = threshold_for(slack, volume * rule.false_alarm_every / step)
-    evidence, beyond = crossings(np.where(series.n > 0, excess, 0.0), limit)
+        moved = np.full(wanted, math.log(1 + sign * rule.change)) if logarithm else rule.change * usual
+        slack = np.maximum(np.abs(moved) / deviation, SMALLEST_SHIFT) / 2
+        excess = np.where(n > 0, n * (sign * (total / n - usual) / deviation - slack), 0.0)
+    week = _width(7 * DAY, step)
+    a_bucket = (sliding(series.n, week) / np.minimum(np.arange(1, len(series) + 1), week))[-wanted:]
+    limit = threshold_for(slack, a_bucket * rule.false_alarm_every / step)
+    evidence, beyond = crossings(excess, limit)
     state = np.where(np.isnan(limit), UNKNOWN, beyond).astype(np.int8)
-    shown = np.exp if rule.metric in SCALE_METRICS else np.asarray
-    n, total, squares = (sliding(column, _width(rule.window, step)) for column in (series.n, series.total, series.squares))
-    value, low, high = (shown(figure) for figure in mean_interval(n, total, squares, 0.99))
-    return Judgement(state, value, low, high, n, shown(usual), evidence / limit, rule.window)
+    shown = np.exp if logarithm else np.asarray
+    sums = (sliding(column, _width(rule.window, step))[-wanted:] for column in (series.n, series.total, series.squares))
+    count, *sums = sums
+    value, low, high = (shown(figure) for figure in mean_interval(count, *sums, 0.99))
+    start = series.start + (len(series) - wanted) * step
+    return Judgement(start, step, rule.window, state, value, low, high, count, shown(usual), evidence / limit).last(
+        last
+    )
 
 
 @judge.register
-def _(rule: SloRule, series: Series) -> Judgement:
+def _(rule: SloRule, series: Series, last: int) -> Judgement:
     bad = series.total if rule.metric in SHARE_METRICS else series.beyond
     budget = 1 - rule.objective
     beyond, margin = np.zeros(len(series), bool), np.zeros(len(series))
@@ -150,24 +188,23 @@ def _(rule: SloRule, series: Series) -> Judgement:
         beyond |= (low > rate * budget) & (now > rate * budget)
         margin = np.maximum(margin, np.nan_to_num(np.minimum(low, now) / (rate * budget)))
     n, hits = (sliding(column, _width(BURN_RATES[0][0], series.step)) for column in (series.n, bad))
-    value, low, high = share_interval(n, hits, 0.95)
-    return _judgement(rule, n, beyond, value, low, high, np.full(len(series), budget), margin, BURN_RATES[0][0])
+    found = Figures(n, *share_interval(n, hits, 0.95))
+    judged = _judgement(rule, series, found, beyond, np.full(len(series), budget), margin)
+    return msgspec.structs.replace(judged, window=BURN_RATES[0][0]).last(last)
 
 
 @judge.register
-def _(rule: AbsentRule, series: Series) -> Judgement:
+def _(rule: AbsentRule, series: Series, last: int) -> Judgement:
     n = sliding(series.n, _width(rule.window, series.step))
-    expected = np.full(len(series), np.nan)
     seen = np.cumsum(series.n) > 0
-    beyond = (n == 0) & seen
+    beyond = ((n == 0) & seen)[-last:]
+    usual = np.full(last, np.nan)
     if rule.min_expected:
-        past = _past(n, rule.season, series.step)
         # Days before the first call are not days without calls.
-        past[_past(seen.astype(float), rule.season, series.step) != 1] = np.nan
-        expected, _, known = median_and_spread(past)
-        beyond &= (known >= FEWEST_REFERENCES) & (np.nan_to_num(expected) >= rule.min_expected)
-    state = np.where(beyond, YES, NO).astype(np.int8)
-    return Judgement(state, n, n, n, n, expected, np.where(beyond, 1.0, 0.0), rule.window)
+        usual, _, known = median_and_spread(_past(np.where(seen, n, np.nan), rule.season, series.step, last))
+        beyond &= (known >= FEWEST_REFERENCES) & (np.nan_to_num(usual) >= rule.min_expected)
+    n = n[-last:]
+    return _judgement(rule, series, Figures(n, n, n, n), beyond, usual, np.where(beyond, 1.0, 0.0))
 
 
 def sentence(rule: AlertRule, judged: Judgement, at: int) -> str:
@@ -175,7 +212,9 @@ def sentence(rule: AlertRule, judged: Judgement, at: int) -> str:
     value, low, high, usual = (float(column[at]) for column in (judged.value, judged.low, judged.high, judged.usual))
     n, window = int(judged.n[at]), _length(judged.window)
     of = f"{rule.aggregate} of {rule.metric}" if rule.metric not in (*SHARE_METRICS, "volume") else rule.metric
-    limit = f" over {rule.over:g}" if rule.over is not None else f" under {rule.under:g}" if rule.under is not None else ""
+    limit = (
+        f" over {rule.over:g}" if rule.over is not None else f" under {rule.under:g}" if rule.under is not None else ""
+    )
     told = f"{of}{limit} {_figure(value)} in {window} (n={n:,}"
     match rule:
         case ThresholdRule():
@@ -197,46 +236,48 @@ def sentence(rule: AlertRule, judged: Judgement, at: int) -> str:
             return f"no calls in {window}{usually}"
 
 
-def _aggregate(rule: AlertRule, series: Series, confidence: float) -> tuple[Floats, Floats, Floats, Floats]:
-    """Calls in each window, the aggregate, and the ends of its interval."""
+def _aggregate(rule: AlertRule, series: Series, confidence: float, runs: Sequence[tuple[int, int]]) -> Figures:
+    """The figures of every window; percentiles, which take longer, only in the runs of buckets that are wanted."""
     width = _width(rule.window, series.step)
     if rule.aggregate.startswith("p"):
-        return percentile_interval(series, width, int(rule.aggregate[1:]) / 100, confidence)
+        return Figures(*percentile_interval(series, width, int(rule.aggregate[1:]) / 100, confidence, runs))
     n, total = sliding(series.n, width), sliding(series.total, width)
     match rule.aggregate:
         case "sum":
-            return n, total, total, total
+            return Figures(n, total, total, total)
         case "max":
             largest = sliding_largest(series.largest, width)
-            return n, largest, largest, largest
+            return Figures(n, largest, largest, largest)
         case "share":
-            return n, *share_interval(n, sliding(series.beyond, width), confidence)
+            return Figures(n, *share_interval(n, sliding(series.beyond, width), confidence))
         case _ if rule.metric in SHARE_METRICS:
-            return n, *share_interval(n, total, confidence)
+            return Figures(n, *share_interval(n, total, confidence))
         case _:
-            return n, *mean_interval(n, total, sliding(series.squares, width), confidence)
+            return Figures(n, *mean_interval(n, total, sliding(series.squares, width), confidence))
 
 
 def _standard_error(rule: AlertRule, series: Series, low: Floats, high: Floats) -> Floats:
     """Of a total that of a sum over a random number of calls (compound Poisson); else half the 68% interval."""
     if rule.aggregate == "sum":
         return np.sqrt(sliding(series.squares, _width(rule.window, series.step)))
-    return np.nan_to_num((high - low) / 2, nan=0.0, posinf=0.0)
+    with np.errstate(invalid="ignore"):
+        return np.nan_to_num((high - low) / 2, nan=0.0, posinf=0.0)
 
 
-def _reference(rule: ShiftRule, series: Series) -> tuple[Floats, Floats]:
+def _reference(rule: ShiftRule, series: Series, last: int) -> tuple[Floats, Floats]:
     """The usual mean at this time, and the standard deviation of one call; NaN until enough is known.
 
-    Usual is the median over past days of the hour around this time, or in the first days the day before.
+    Usual is the median over past days of the hour before this time, or in the first days the day before.
     """
     step = series.step
     hour = _width(REFERENCE_WINDOW, step)
     n, total = sliding(series.n, hour), sliding(series.total, hour)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.where(n >= FEWEST_REFERENCE_CALLS, total / n, np.nan)
-    usual, _, known = median_and_spread(_past(mean, rule.season, step))
-    day, lag = FALLBACK_WINDOW // step, FALLBACK_LAG // step
-    n, total, squares = (delayed(sliding(c, day), lag) for c in (series.n, series.total, series.squares))
+    usual, _, known = median_and_spread(_past(mean, rule.season, step, last))
+    day, lag = _width(DAY, step), _width(FALLBACK_LAG, step)
+    sums = (delayed(sliding(column, day), lag)[-last:] for column in (series.n, series.total, series.squares))
+    n, total, squares = sums
     with np.errstate(invalid="ignore", divide="ignore"):
         before = np.where(n >= FALLBACK_CALLS, total / n, np.nan)
         deviation = np.sqrt(np.maximum(squares / n - (total / n) ** 2, 0))
@@ -244,25 +285,19 @@ def _reference(rule: ShiftRule, series: Series) -> tuple[Floats, Floats]:
     return np.where(known >= FEWEST_REFERENCES, usual, before), np.where(enough, deviation, np.nan)
 
 
-def _past(values: Floats, season: str, step: int) -> NDArray[np.float64]:
-    """The values at the same time of past days or weeks: a row for each, NaN where there is none."""
-    return np.array([delayed(values, ago // step) for ago in SEASONS[season] if ago // step < len(values)] or [values * np.nan])
+def _past(values: Floats, season: str, step: int, last: int) -> NDArray[np.float64]:
+    """The values at the same time of past days or weeks, for the last buckets: a row for each, NaN where there is none."""
+    return np.array([delayed(values, ago // step)[-last:] for ago in SEASONS[season]])
 
 
 def _judgement(
-    rule: AlertRule,
-    n: Floats,
-    beyond: NDArray[np.bool_],
-    value: Floats,
-    low: Floats,
-    high: Floats,
-    usual: Floats,
-    margin: Floats,
-    window: int,
+    rule: AlertRule, series: Series, found: Figures, beyond: NDArray[np.bool_], usual: Floats, margin: Floats
 ) -> Judgement:
     unknown = {"keep": UNKNOWN, "ok": NO, "fire": YES}[rule.no_data]
-    state = np.where(n >= rule.needed, np.where(beyond, YES, NO), unknown).astype(np.int8)
-    return Judgement(state, value, low, high, n, usual, margin, window)
+    needed = 0 if isinstance(rule, AbsentRule) else rule.needed
+    state = np.where(found.n >= needed, np.where(beyond, YES, NO), unknown).astype(np.int8)
+    start = series.start + (len(series) - len(state)) * series.step
+    return Judgement(start, series.step, rule.window, state, found.value, found.low, found.high, found.n, usual, margin)
 
 
 def _width(seconds: int, step: int) -> int:

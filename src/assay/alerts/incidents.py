@@ -6,12 +6,14 @@ A pure function of the judgements and of what is known of the incident before; t
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Literal
 
 import msgspec
 import numpy as np
 
-from assay.alerts.evaluate import NO, UNKNOWN, YES, States
+from assay.alerts.evaluate import NO, YES, States
 
 Phase = Literal["pending", "firing", "resolved", "cleared"]
 """A condition that holds for less than `for` is cleared without anybody hearing of it."""
@@ -35,40 +37,56 @@ class Known(msgspec.Struct, frozen=True):
 
 
 def steps(
-    state: States, start: int, step: int, hold_seconds: int, resolve_after: int, known: Known | None = None, since: int = 0
+    state: States,
+    start: int,
+    step: int,
+    hold_seconds: int,
+    resolve_after: int,
+    known: Known | None = None,
+    since: int = 0,
 ) -> list[Step]:
     """The changes of state in these buckets, of which those ending after `since` (and after what is known) count.
 
     Times are the ends of buckets; bucket i ends at start + (i + 1) * step.
     """
-    found = list[Step]()
     phase: Phase = known.phase if known else "resolved"
     began = known.began if known else 0
-    after = max(since, known.at if known else 0)
-    first = max((after - start) // step, 0)
     is_open = phase in ("pending", "firing")
-    if not is_open and not np.any(state[first:] == YES):
-        return found
+    first = max((max(since, known.at if known else 0) - start) // step, 0)
+    found = list[Step]()
+
+    def at(bucket: int) -> int:
+        return start + (bucket + 1) * step
+
+    def reached(moment: int, begin: int) -> int:
+        return max(begin, -((start + step - moment) // step))
+
     calm_since: int | None = None
-    for bucket in range(first, len(state)):
-        at, now = start + (bucket + 1) * step, int(state[bucket])
-        if at <= after or now == UNKNOWN and not is_open:
-            continue
-        if now == YES:
+    for begin, end, value in _runs(state, first):
+        if value == YES:
             calm_since = None
             if not is_open:
-                phase, began, is_open = "pending", at, True
-                found.append(Step("pending", began, at, bucket))
-            if phase == "pending" and at - began >= hold_seconds:
+                phase, began, is_open = "pending", at(begin), True
+                found.append(Step("pending", began, began, begin))
+            if phase == "pending" and (bucket := reached(began + hold_seconds, begin)) < end:
                 phase = "firing"
-                found.append(Step("firing", began, at, bucket))
-        elif now == NO and is_open:
-            calm_since = at if calm_since is None else calm_since
-            if phase == "pending" or at - calm_since >= resolve_after:
-                phase = "cleared" if phase == "pending" else "resolved"
-                found.append(Step(phase, began, at, bucket))
-                is_open = False
+                found.append(Step("firing", began, at(bucket), bucket))
+        elif value == NO and is_open:
+            calm_since = at(begin) if calm_since is None else calm_since
+            bucket = begin if phase == "pending" else reached(calm_since + resolve_after, begin)
+            if bucket < end:
+                phase, is_open = ("cleared" if phase == "pending" else "resolved"), False
+                found.append(Step(phase, began, at(bucket), bucket))
     return found
+
+
+def _runs(state: States, first: int) -> Iterator[tuple[int, int, int]]:
+    """Stretches of one state from bucket `first` on: begin, one after the end, state."""
+    if first >= len(state):
+        return
+    changes = np.flatnonzero(np.diff(state[first:])) + first + 1
+    for begin, end in pairwise([first, *changes.tolist(), len(state)]):
+        yield begin, end, int(state[begin])
 
 
 def incident_id(rule: str, group: str, began: int) -> str:

@@ -6,21 +6,22 @@ The same judgements and the same steps as live, over the same series; only the w
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
 import numpy as np
 
-from assay.alerts.evaluate import NO, UNKNOWN, YES, Judgement, judge, lookback_seconds, sentence
+from assay.alerts.evaluate import NO, UNKNOWN, YES, Judgement, States, judge, lookback_seconds, sentence
 from assay.alerts.incidents import Step, steps
 from assay.alerts.rules import AlertRule, BaselineRule, RuleBook, Severity, ThresholdRule
-from assay.alerts.series import Series, Source, read_series, source_of
+from assay.alerts.series import Series, read_series, sharing_calls, source_of
 from assay.errors import AssayError
 from assay.store.connect import Store
 
 MAX_BUCKETS = 500_000
 SHOWN_EPISODES = 200
+TRIED = 512
 WEEK = 7 * 86_400
 
 
@@ -36,8 +37,8 @@ class Episode(msgspec.Struct, frozen=True):
 class Replayed(msgspec.Struct, frozen=True):
     """One rule over the history. `error` says why it could not be run.
 
-    `suggested` is the limit (for a baseline the `change`) nearest to the rule's at which it would have fired at most
-    as often as asked; None where that kind has none, or no limit does.
+    `suggested` is the most sensitive limit (for a baseline the `change`) with which it would have fired at most as often
+    as asked; None where that kind has no such setting.
     """
 
     rule: str
@@ -71,20 +72,18 @@ def replay(store: Store, book: RuleBook, since: int, until: int, at_most_a_week:
     step = book.engine.every
     since, until = since // step * step, until // step * step
     if not 0 < until - since <= MAX_BUCKETS * step:
-        raise AssayError(f"cannot replay {(until - since) / 86_400:.0f} days in steps of {step} s: choose a later --since")
+        raise AssayError(
+            f"cannot replay {(until - since) / 86_400:.0f} days in steps of {step} s: choose a later --since"
+        )
     rules = [rule for rule in book.rules.values() if rule.enabled]
-    reach: dict[Source, int] = {}
-    for rule in rules:
-        source = source_of(rule)
-        reach[source] = max(reach.get(source, 0), lookback_seconds(rule))
-    first_call = _first_call(store)
+    first_call = min(_first_call(store), since)
+    history = max((lookback_seconds(rule) for rule in rules), default=0)
+    first = max(since - history, first_call) // step * step
     told = list[Replayed]()
-    for source, history in reach.items():
-        first = max(since - history, min(first_call, since)) // step * step
-        sharing = [rule for rule in rules if source_of(rule) == source]
+    for sharing in sharing_calls(rules):
         try:
-            series = read_series(store, source, first, until, step)
-            told += [replayed(rule, series, since, until, at_most_a_week) for rule in sharing]
+            found = read_series(store, sharing, first, until, step)
+            told += [replayed(rule, found[source_of(rule)], since, until, at_most_a_week) for rule in sharing]
         except AssayError as error:
             told += [Replayed(rule.name, rule.kind, rule.severity, error=str(error)) for rule in sharing]
     order = {rule.name: place for place, rule in enumerate(rules)}
@@ -92,12 +91,14 @@ def replay(store: Store, book: RuleBook, since: int, until: int, at_most_a_week:
     return Replay(_moment(since), _moment(until), step, round(time.perf_counter() - began, 3), told)
 
 
-def replayed(rule: AlertRule, by_group: Mapping[str, Series], since: int, until: int, at_most_a_week: float) -> Replayed:
+def replayed(
+    rule: AlertRule, by_group: Mapping[str, Series], since: int, until: int, at_most_a_week: float
+) -> Replayed:
     """One rule over the series of all its groups."""
-    judged = {group: (series, judge(rule, series)) for group, series in by_group.items()}
+    judged = {g: judge(rule, series, (until - since) // series.step) for g, series in by_group.items()}
     episodes, firing_seconds = list[Episode](), 0
-    for group, (series, judgement) in judged.items():
-        for fired, resolved in fired_and_resolved(_steps(rule, series, judgement, since)):
+    for group, judgement in judged.items():
+        for fired, resolved in fired_and_resolved(_steps(rule, judgement, judgement.state)):
             message = sentence(rule, judgement, fired.bucket)
             episodes.append(Episode(group, _moment(fired.at), _moment(resolved.at) if resolved else None, message))
             firing_seconds += (resolved.at if resolved else until) - fired.at
@@ -112,11 +113,13 @@ def replayed(rule: AlertRule, by_group: Mapping[str, Series], since: int, until:
         a_week=round(len(episodes) / weeks, 2),
         firing_share=firing_seconds / (until - since) / max(len(judged), 1),
         groups=len(judged),
-        calls=round(sum(float(series.n[max((since - series.start) // series.step, 0) :].sum()) for series, _ in judged.values())),
+        calls=round(
+            sum(float(series.n[(since - series.start) // series.step :].sum()) for series in by_group.values())
+        ),
         episodes=episodes[:SHOWN_EPISODES],
         setting=setting,
         limit=limit,
-        suggested=_suggested(rule, judged, since, at_most_a_week * weeks) if setting else None,
+        suggested=_suggested(rule, list(judged.values()), at_most_a_week * weeks) if setting else None,
     )
 
 
@@ -131,8 +134,8 @@ def fired_and_resolved(changes: list[Step]) -> list[tuple[Step, Step | None]]:
     return found
 
 
-def _steps(rule: AlertRule, series: Series, judged: Judgement, since: int) -> list[Step]:
-    return steps(judged.state, series.start, series.step, rule.hold_seconds, rule.resolve_after, since=since)
+def _steps(rule: AlertRule, judged: Judgement, state: States) -> list[Step]:
+    return steps(state, judged.start, judged.step, rule.hold_seconds, rule.resolve_after)
 
 
 def _setting(rule: AlertRule) -> tuple[str, float | None]:
@@ -141,36 +144,30 @@ def _setting(rule: AlertRule) -> tuple[str, float | None]:
     return ("change", rule.change) if isinstance(rule, BaselineRule) else ("", None)
 
 
-def _suggested(
-    rule: AlertRule, judged: Mapping[str, tuple[Series, Judgement]], since: int, at_most: float
-) -> float | None:
-    """The least strict limit that would have fired at most so often, found by halving between the margins met."""
-    margins = [judgement.margin[np.isfinite(judgement.margin) & (judgement.state != UNKNOWN)] for _, judgement in judged.values()]
-    met = np.unique(np.concatenate([np.zeros(0), *margins]))
+def _suggested(rule: AlertRule, judged: Sequence[Judgement], at_most: float) -> float | None:
+    """The most sensitive limit that would have fired at most so often, found by halving between the margins met."""
+    margins = [one.margin[np.isfinite(one.margin) & (one.state != UNKNOWN)] for one in judged]
+    met = np.concatenate([np.zeros(0), *margins])
     if not len(met):
         return None
-    # Rounding up would leave the last page in: limits are tried as they are told.
-    candidates = [_told(value) for value in np.quantile(met, np.linspace(0, 1, 512)).tolist()]
+    # Limits are tried as they are told: rounding afterwards could let one page more through.
+    candidates = [_told(value) for value in np.quantile(met, np.linspace(0, 1, TRIED)).tolist()]
     low, high = 0, len(candidates) - 1
     while low < high:
         middle = (low + high) // 2
-        if _fired(rule, judged, since, candidates[middle]) <= at_most:
+        if _fired(rule, judged, candidates[middle]) <= at_most:
             high = middle
         else:
             low = middle + 1
     limit = candidates[low]
-    if isinstance(rule, BaselineRule) and limit <= 0:
-        return None
+    if isinstance(rule, BaselineRule):
+        return limit if limit > 0 else None
     return -limit if isinstance(rule, ThresholdRule) and rule.below is not None else limit
 
 
-def _fired(rule: AlertRule, judged: Mapping[str, tuple[Series, Judgement]], since: int, limit: float) -> int:
-    count = 0
-    for series, judgement in judged.values():
-        state = np.where(judgement.state == UNKNOWN, UNKNOWN, np.where(judgement.margin > limit, YES, NO))
-        found = steps(state.astype(np.int8), series.start, series.step, rule.hold_seconds, rule.resolve_after, since=since)
-        count += sum(change.phase == "firing" for change in found)
-    return count
+def _fired(rule: AlertRule, judged: Sequence[Judgement], limit: float) -> int:
+    states = ((one, np.where(one.state == UNKNOWN, UNKNOWN, np.where(one.margin > limit, YES, NO))) for one in judged)
+    return sum(len(fired_and_resolved(_steps(rule, one, state.astype(np.int8)))) for one, state in states)
 
 
 def _told(value: float) -> float:

@@ -29,7 +29,15 @@ from pydantic import (
 from assay.alerts.toml import Block, Problem, blocks
 from assay.errors import ConfigError
 
-SCALE_METRICS = ("cost", "tokens", "input_tokens", "output_tokens", "latency_ms", "first_token_ms", "scoring_lag_seconds")
+SCALE_METRICS = (
+    "cost",
+    "tokens",
+    "input_tokens",
+    "output_tokens",
+    "latency_ms",
+    "first_token_ms",
+    "scoring_lag_seconds",
+)
 """Positive, with a heavy tail: a shift of them is looked for in their logarithm."""
 SHARE_METRICS = ("error_rate", "unpriced")
 """0 or 1 of each call: their mean is a share."""
@@ -199,9 +207,7 @@ class AbsentRule(Rule):
     season: Literal["day", "week"] = "day"
 
 
-AnyRule = Annotated[
-    ThresholdRule | BaselineRule | ShiftRule | SloRule | AbsentRule, Field(discriminator="kind")
-]
+AnyRule = Annotated[ThresholdRule | BaselineRule | ShiftRule | SloRule | AbsentRule, Field(discriminator="kind")]
 AlertRule = ThresholdRule | BaselineRule | ShiftRule | SloRule | AbsentRule
 
 

@@ -6,7 +6,7 @@ from simulated calls. Buckets are cut at whole multiples of their length, by the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -22,11 +22,16 @@ Floats = NDArray[np.float64]
 MAX_GROUPS = 100
 """Of more values of a dimension those with most calls are watched."""
 
+MAX_CELLS = 2_500_000
+"""Buckets of all groups together, some 100 MB: long histories in fine steps are kept for fewer groups."""
+
 BINS_PER_DOUBLING = 16
 """How finely values are sorted for percentiles: a bin is 4.4% wide, and a percentile is placed within it."""
 
 NO_BIN = -2000
 """The bin of values that are not above zero."""
+
+NO_BINS: NDArray[np.int64] = np.zeros((0, 3), np.int64)
 
 WORST_CALLS = 10
 
@@ -98,35 +103,58 @@ def source_of(rule: AlertRule) -> Source:
     )
 
 
-def read_series(store: Store, source: Source, since: int, until: int, step: int) -> dict[str, Series]:
-    """The series of every group in [since, until) (Unix seconds, multiples of step). Raises StoreError."""
-    size = (until - since) // step
-    calls, parameters = _calls(source)
+def sharing_calls(rules: Iterable[AlertRule]) -> list[list[AlertRule]]:
+    """The rules in sets that look at the same calls, so that each set takes one pass over them."""
+    together: dict[tuple[Any, ...], list[AlertRule]] = {}
+    for rule in rules:
+        source = source_of(rule)
+        seen = "" if source.metric in _VALUES else source.metric
+        together.setdefault((source.filter, source.group_by, seen), []).append(rule)
+    return list(together.values())
+
+
+def read_series(
+    store: Store, rules: Sequence[AlertRule], since: int, until: int, step: int
+) -> dict[Source, dict[str, Series]]:
+    """The series of every group in [since, until) (Unix seconds, multiples of step), by what the rules read.
+
+    The rules are of one set of `sharing_calls`. Raises StoreError.
+    """
+    sources = list(dict.fromkeys(map(source_of, rules)))
+    first, size = since // step, (until - since) // step
+    calls, parameters = _calls(sources)
     parameters |= {"since": since, "until": until}
-    top = _top_groups(store, source, calls, parameters) if source.group_by else [""]
-    if not top:
-        return {}
-    if source.group_by:
-        calls, parameters["groups"] = f"{calls} AND grouped IN {{groups:Array(String)}}", top
-    columns = {group: np.zeros((5, size)) for group in top}
-    for group in top:
-        columns[group][3] = -np.inf
-    figures = f"count(), sum(x), sum(x * x), max(x), countIf({_beyond(source)})"
+    groups = [""]
+    if sources[0].group_by:
+        groups = _top_groups(store, calls, parameters, min(MAX_GROUPS, max(MAX_CELLS // size, 1)))
+        calls, parameters["groups"] = f"SELECT * FROM ({calls}) WHERE grouped IN {{groups:Array(String)}}", groups
+    figures = ", ".join(
+        f"count(x{i}), ifNull(sum(x{i}), 0), ifNull(sum(x{i} * x{i}), 0), ifNull(max(x{i}), -inf), countIf({_beyond(source, f'x{i}')})"
+        for i, source in enumerate(sources)
+    )
     sql = f"SELECT intDiv(at, {step}) AS bucket, grouped, {figures} FROM ({calls}) GROUP BY bucket, grouped"
-    for bucket, group, *values in _rows(store, sql, parameters):
-        columns[group][:, bucket - since // step] = values
-    bins = _bins(store, source, calls, parameters, since // step, step)
-    none = np.zeros((0, 3), np.int64)
-    return {group: Series(since, step, *columns[group], bins.get(group, none)) for group in top}
+    place, group, *columns = _columns(store, sql, parameters)
+    found: dict[Source, dict[str, Series]] = {}
+    for i, source in enumerate(sources):
+        bins = _bins(store, f"SELECT at, grouped, x{i} AS x FROM ({calls})", parameters, step) if source.bins else None
+        found[source] = {}
+        for name in groups:
+            own = group == name
+            values = np.zeros((5, size))
+            values[3] = -np.inf
+            values[:, place[own].astype(np.int64) - first] = [column[own] for column in columns[5 * i : 5 * i + 5]]
+            sorted_in = bins.get(name, NO_BINS) - np.array([first, 0, 0]) if bins else NO_BINS
+            found[source][name] = Series(since, step, *values, sorted_in)
+    return found
 
 
 def worst_calls(store: Store, rule: AlertRule, group: str, since: int, until: int, *, highest: bool) -> list[Row]:
-    """The ten calls of the group in [since, until) that were furthest to one side: span_id, value, model, started_at."""
-    source = msgspec.structs.replace(source_of(rule), logarithm=False)
-    calls, parameters = _calls(source)
+    """The ten calls of the group in [since, until) furthest to one side: span_id, value, model, started_at."""
+    calls, parameters = _calls([msgspec.structs.replace(source_of(rule), logarithm=False)])
     return store.query(
-        f"SELECT span_id, x AS value, model, toDateTime(at, 'UTC') AS started_at FROM ({calls} AND grouped = {{group:String}})"
-        f" ORDER BY x {'DESC' if highest else 'ASC'}, at DESC LIMIT 1 BY span_id LIMIT {WORST_CALLS}",
+        f"SELECT span_id, x0 AS value, model, toDateTime(at, 'UTC') AS started_at FROM ({calls})"
+        f" WHERE x0 IS NOT NULL AND grouped = {{group:String}} ORDER BY x0 {'DESC' if highest else 'ASC'}, at DESC"
+        f" LIMIT 1 BY span_id LIMIT {WORST_CALLS}",
         {**parameters, "since": since, "until": until, "group": group},
     )
 
@@ -145,55 +173,55 @@ _VALUES = {
 """Each metric's value of one call; NULL where it is not known, which counts nowhere."""
 
 
-def _calls(source: Source) -> tuple[str, dict[str, Any]]:
-    """Each call with its time (at, seconds), group, id, model and value (x, never NULL), as a statement to add to."""
-    conditions, parameters = list[str](), dict[str, Any]()
-    for number, (name, value) in enumerate(source.filter):
+def _calls(sources: Sequence[Source]) -> tuple[str, dict[str, Any]]:
+    """Each call with its time (at, seconds), group, id, model and values (x0, x1, ...; NULL where not known)."""
+    any_source, conditions, parameters = sources[0], ["counted", _WITHIN], dict[str, Any]()
+    for number, (name, value) in enumerate(any_source.filter):
         conditions.append(f"{_column(name, parameters, f'key{number}')} = {{value{number}:String}}")
         parameters[f"value{number}"] = value
-    group = _column(source.group_by, parameters, "group_key") if source.group_by else "''"
-    value = _VALUES.get(source.metric)
-    if value is None:
-        return _scores(source, group, conditions, parameters)
-    where = " AND ".join(["counted", "kind = 'llm'", _WITHIN, *conditions])
-    calls = f"SELECT toUnixTimestamp(started_at) AS at, {group} AS grouped, span_id, model, {value} AS raw FROM spans FINAL WHERE {where}"
-    return _known(calls, source), parameters
-
-
-def _scores(source: Source, group: str, conditions: list[str], parameters: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The same for a score, every verdict of its name as in the charts, or for the time until a call was scored."""
-    named = {name for name, _ in source.filter} | {source.group_by or "project"}
-    if source.metric == "scoring_lag_seconds":
-        verdicts = f"""
-            SELECT project, target, min(ingested_at) AS scored_at
-            FROM scores FINAL WHERE counted AND source = 'scorer' AND {_WITHIN} GROUP BY project, target"""
-        raw = "greatest(date_diff('millisecond', spans.ingested_at, verdict.scored_at) / 1000, 0)"
-        return _known(_joined(verdicts, raw, group, conditions), source), parameters
-    parameters["score"] = source.metric
-    where = " AND ".join(["counted", "name = {score:String}", "value IS NOT NULL", _WITHIN])
+    group = _column(any_source.group_by, parameters, "group_key") if any_source.group_by else "''"
+    if any_source.metric in _VALUES:
+        values = _values([_VALUES[source.metric] for source in sources], sources)
+        where = " AND ".join([*conditions, "kind = 'llm'"])
+        return (
+            f"SELECT {_AT}, toString({group}) AS grouped, span_id, model, {values} FROM spans FINAL WHERE {where}",
+            parameters,
+        )
+    lag = any_source.metric == "scoring_lag_seconds"
+    parameters |= {} if lag else {"score": any_source.metric}
+    judged = "counted AND source = 'scorer'" if lag else "counted AND name = {score:String} AND value IS NOT NULL"
+    raw = "greatest(date_diff('millisecond', started_at, scored_at) / 1000, 0)" if lag else "value"
+    values = _values([raw] * len(sources), sources)
+    named = {name for name, _ in any_source.filter} | {any_source.group_by or "project"}
     if named <= {"project", "model", "session_id"}:
-        calls = f"""
-            SELECT toUnixTimestamp(started_at) AS at, {group} AS grouped, target AS span_id, model, value AS raw
-            FROM scores FINAL WHERE {" AND ".join([where, *conditions])}"""
-        return _known(calls, source), parameters
-    verdicts = f"SELECT project, target, value FROM scores FINAL WHERE {where}"
-    return _known(_joined(verdicts, "verdict.value", group, conditions), source), parameters
+        judged = " AND ".join([judged, *conditions])
+        verdicts = f"SELECT *, ingested_at AS scored_at FROM scores FINAL WHERE {judged}"
+        return (
+            f"SELECT {_AT}, toString({group}) AS grouped, target AS span_id, model, {values} FROM ({verdicts})",
+            parameters,
+        )
+    # A verdict knows only some of its call's dimensions.
+    return (
+        f"""
+        SELECT {_AT}, toString({group}) AS grouped, span_id, model, {values}
+        FROM (SELECT *, model FROM spans FINAL WHERE {" AND ".join(conditions)}) AS spans
+        INNER JOIN (
+            SELECT project, target, value, ingested_at AS scored_at FROM scores FINAL WHERE {judged} AND {_WITHIN}
+        ) AS verdict ON verdict.project = spans.project AND verdict.target = spans.span_id""",
+        parameters,
+    )
 
 
-def _joined(verdicts: str, raw: str, group: str, conditions: list[str]) -> str:
-    where = " AND ".join(["counted", _WITHIN, *conditions])
-    return f"""
-        SELECT toUnixTimestamp(started_at) AS at, {group} AS grouped, span_id, model, {raw} AS raw
-        FROM (SELECT *, model FROM spans FINAL WHERE {where}) AS spans
-        INNER JOIN ({verdicts}) AS verdict ON verdict.project = spans.project AND verdict.target = spans.span_id"""
-
-
+_AT = "toUnixTimestamp(started_at) AS at"
 _WITHIN = "started_at >= fromUnixTimestamp({since:Int64}) AND started_at < fromUnixTimestamp({until:Int64})"
 
 
-def _known(calls: str, source: Source) -> str:
-    x = "log(greatest(raw, 1e-9))" if source.logarithm else "toFloat64(raw)"
-    return f"SELECT at, grouped, span_id, model, assumeNotNull({x}) AS x FROM ({calls}) WHERE raw IS NOT NULL"
+def _values(raw: Sequence[str], sources: Sequence[Source]) -> str:
+    logarithm = "log(greatest({}, 1e-9))"
+    return ", ".join(
+        f"{logarithm.format(value) if source.logarithm else f'toFloat64({value})'} AS x{i}"
+        for i, (value, source) in enumerate(zip(raw, sources, strict=True))
+    )
 
 
 def _column(name: str, parameters: dict[str, Any], key: str) -> str:
@@ -203,32 +231,27 @@ def _column(name: str, parameters: dict[str, Any], key: str) -> str:
     return f"attributes[{{{key}:String}}]"
 
 
-def _beyond(source: Source) -> str:
+def _beyond(source: Source, x: str) -> str:
     if source.over is not None:
-        return f"x > {source.over!r}"
-    return f"x < {source.under!r}" if source.under is not None else "0"
+        return f"{x} > {source.over!r}"
+    return f"{x} < {source.under!r}" if source.under is not None else "0"
 
 
-def _top_groups(store: Store, source: Source, calls: str, parameters: Mapping[str, Any]) -> list[str]:
-    rows = store.query(f"SELECT grouped FROM ({calls}) GROUP BY grouped ORDER BY count() DESC LIMIT {MAX_GROUPS}", parameters)
-    return [row["grouped"] for row in rows]
+def _top_groups(store: Store, calls: str, parameters: Mapping[str, Any], most: int) -> list[str]:
+    sql = f"SELECT grouped FROM ({calls}) GROUP BY grouped ORDER BY count() DESC, grouped LIMIT {most}"
+    return [row["grouped"] for row in store.query(sql, parameters)]
 
 
-def _bins(
-    store: Store, source: Source, calls: str, parameters: Mapping[str, Any], first: int, step: int
-) -> dict[str, NDArray[np.int64]]:
-    if not source.bins:
-        return {}
+def _bins(store: Store, calls: str, parameters: Mapping[str, Any], step: int) -> dict[str, NDArray[np.int64]]:
     sql = f"""
-        SELECT grouped, intDiv(at, {step}) AS bucket,
-            if(x > 0, toInt32(floor(log2(x) * {BINS_PER_DOUBLING})), {NO_BIN}) AS bin, count()
-        FROM ({calls}) GROUP BY grouped, bucket, bin ORDER BY bucket, bin"""
-    by_group: dict[str, list[tuple[int, int, int]]] = {}
-    for group, bucket, number, count in _rows(store, sql, parameters):
-        by_group.setdefault(group, []).append((bucket - first, number, count))
-    return {group: np.array(rows, np.int64) for group, rows in by_group.items()}
+        SELECT intDiv(at, {step}) AS bucket, grouped,
+            if(x > 0, toInt64(floor(log2(x) * {BINS_PER_DOUBLING})), {NO_BIN}) AS bin, count()
+        FROM ({calls}) WHERE x IS NOT NULL GROUP BY bucket, grouped, bin ORDER BY bucket, bin"""
+    place, group, number, count = _columns(store, sql, parameters)
+    rows = np.stack([place, number, count], axis=1).astype(np.int64)
+    return {str(name): rows[group == name] for name in np.unique(group)}
 
 
-def _rows(store: Store, sql: str, parameters: Mapping[str, Any]) -> Any:
-    for block in store.stream_blocks(sql, parameters):
-        yield from zip(*block.values(), strict=True)
+def _columns(store: Store, sql: str, parameters: Mapping[str, Any]) -> list[NDArray[Any]]:
+    table = store.arrow(sql, parameters)
+    return [column.to_numpy(zero_copy_only=False) for column in table.combine_chunks().columns]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -74,12 +75,12 @@ def student_t(confidence: float, degrees: Floats) -> Floats:
 
 
 def percentile_interval(
-    series: Series, width: int, share: float, confidence: float
+    series: Series, width: int, share: float, confidence: float, runs: Sequence[tuple[int, int]]
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """Number of calls in each window, the percentile, and the ends of its interval, from the sorted bins.
 
     The interval is that of the share below, read off the same distribution (Wilson); a percentile is placed within its
-    bin, so it is exact to about 2%.
+    bin, so it is exact to about 2%. Outside the `runs` (first bucket, one after the last) all is NaN.
     """
     size = len(series)
     out = np.full((4, size), np.nan)
@@ -88,8 +89,8 @@ def percentile_interval(
         return out[0], out[1], out[2], out[3]
     numbers, column = np.unique(series.bins[:, 1], return_inverse=True)
     edges = np.where(numbers == NO_BIN, -np.inf, numbers / BINS_PER_DOUBLING)
-    for first in range(0, size, _CHUNK):
-        last = min(first + _CHUNK, size)
+    chunks = [(at, min(at + _CHUNK, end)) for first, end in _merged(runs) for at in range(first, end, _CHUNK)]
+    for first, last in chunks:
         begin = max(first - width, 0)
         low, high = np.searchsorted(series.bins[:, 0], [begin, last])
         counts = np.zeros((last - begin, len(numbers)))
@@ -102,6 +103,17 @@ def percentile_interval(
         for row, wanted in ((1, np.full(len(n), share)), (2, lower), (3, upper)):
             out[row, first:last] = _at_rank(below, n * wanted, edges)
     return out[0], out[1], out[2], out[3]
+
+
+def _merged(runs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same places in runs that do not overlap."""
+    merged = list[tuple[int, int]]()
+    for first, end in sorted(runs):
+        if merged and first <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((first, end))
+    return merged
 
 
 def _at_rank(below: Floats, rank: Floats, edges: Floats) -> Floats:
@@ -131,7 +143,9 @@ def _median(values: NDArray[np.float64]) -> tuple[Floats, NDArray[np.int64]]:
     ordered = np.sort(values, axis=0)
     known = np.sum(~np.isnan(values), axis=0)
     columns = np.arange(values.shape[1])
-    middle = (ordered[np.maximum((known - 1) // 2, 0), columns] + ordered[np.minimum(known // 2, len(values) - 1), columns]) / 2
+    middle = (
+        ordered[np.maximum((known - 1) // 2, 0), columns] + ordered[np.minimum(known // 2, len(values) - 1), columns]
+    ) / 2
     return np.where(known > 0, middle, np.nan), known
 
 

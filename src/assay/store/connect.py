@@ -58,6 +58,11 @@ class Store:
             result = client.query(sql, parameters=dict(parameters or {}))
             return list(result.named_results())
 
+    def arrow(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """The result of a SELECT as an Arrow table; text columns as strings."""
+        with self._reader() as client:
+            return client.query_arrow(sql, dict(parameters or {}), use_strings=True)
+
     def stream(self, sql: str, parameters: Mapping[str, Any], format: str) -> Iterator[bytes]:
         """The result in a ClickHouse output format (CSV, JSONEachRow), chunk by chunk as the engine makes it."""
         with self._reader() as client, client.raw_stream(sql, dict(parameters), fmt=format) as answer:
