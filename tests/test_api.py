@@ -83,7 +83,20 @@ def test_health_tells_that_all_is_well_and_what_came_in(api: Api, span_id: str) 
             "last_commit_at": IsFloat(approx=time.time(), delta=60),
         },
         "settle": {"lag_seconds": IsFloat(ge=0)},
-        "quality": {"scored_calls": IsInt(ge=1), "lag_seconds": IsFloat(ge=0)},
+        "quality": {
+            "scored_calls": IsInt(ge=1),
+            "lag_seconds": IsFloat(ge=0),
+            "lanes": {
+                "quality": {
+                    "scored_calls": IsInt(ge=1),
+                    "lag_seconds": IsFloat(ge=0),
+                    "scores": sorted(SCORES),
+                    "failures": {},
+                }
+            },
+            "problems": [],
+            "resting": {},
+        },
     }
 
 

@@ -12,7 +12,9 @@ import pytest
 
 from assay.errors import StoreError
 from assay.ingest.writer import newest_commit
-from assay.quality.follower import NAME, Follower
+from assay.quality.follower import NAME, Follower, Work
+from assay.quality.lanes import Loaded
+from assay.quality.process import Scoring
 from assay.quality.scorer import Conversation, Verdict
 from assay.records import Span
 from assay.store.connect import Row, Store
@@ -67,7 +69,11 @@ def commit(store: Store, *calls: dict[str, Any]) -> list[str]:
 
 
 def following(store: Store, *scorers: Any, **options: Any) -> Follower:
-    return Follower(store, scorers or (Length(),), lambda: newest_commit(store), **options)
+    return Follower(store, work(*scorers), lambda: newest_commit(store), **options)
+
+
+def work(*scorers: Any) -> Work:
+    return Scoring(Loaded(scorers or (Length(),))).scores
 
 
 def verdicts_on(store: Store, span_id: str) -> list[Row]:
@@ -166,7 +172,7 @@ def test_a_commit_that_may_not_be_whole_yet_is_left_for_later(store: Store) -> N
     before = newest_commit(store)
     span_ids = commit(store, {})
     until = before
-    follower = Follower(store, [Length()], lambda: until)
+    follower = Follower(store, work(), lambda: until)
     assert follower.step() == 0
     until = newest_commit(store)
     assert follower.step() == 1
@@ -284,7 +290,7 @@ class Failing:
 def test_errors_of_the_store_are_told_waited_out_and_recovered_from(store: Store) -> None:
     failing: Any = Failing(store)
     failing.broken.set()
-    follower = Follower(failing, [Length()], lambda: newest_commit(store), poll_seconds=0.02)
+    follower = Follower(failing, work(), lambda: newest_commit(store), poll_seconds=0.02)
     span_ids = commit(store, {}, {})
     follower.start()
     try:

@@ -20,7 +20,7 @@ from assay.ingest.batch import Batch, Request
 from assay.ingest.otlp import RawSpan
 from assay.ingest.readers import ReaderProcess, Readers, Settings
 from assay.records import Span
-from conftest import chat_attributes, eventually, otlp
+from conftest import chat_attributes, otlp
 
 SETTINGS = Settings({"gpt-4o-mini*": Price(input=1.0, output=2.0)}, 3600.0)
 PROTOBUF = "application/x-protobuf"
@@ -120,13 +120,6 @@ def test_a_process_ends_with_the_pool_and_with_whoever_started_it(pool: Readers)
     pool.close()
     assert not alive(pid)
     assert pool.take(chats(1))[0].num_rows == 1
-
-
-def test_a_process_whose_starter_is_killed_ends() -> None:
-    orphan = ReaderProcess(SETTINGS)
-    orphan._connection.close()  # what the kernel does when the starter dies
-    eventually(lambda: orphan._process.poll() is not None)
-    assert orphan._process.returncode == 0
 
 
 def alive(pid: int) -> bool:

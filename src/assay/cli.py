@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -14,11 +11,11 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from assay.client.address import address
-from assay.client.monitor import Monitor, connect
-from assay.config import Config, load_config
-from assay.errors import AssayError, ServerError, StoreError
-from assay.terminal import alert_table, bench_table, dollars, finding_table
+from assay.cli_options import Host, Model, Port, Project, Since, StoreUrl, Until, Url, asking, console
+from assay.cli_quality import quality
+from assay.config import load_config
+from assay.errors import AssayError
+from assay.terminal import alert_table, dollars, finding_table
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,22 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Self-hosted observability for LLM applications. Settings: assay.toml, ASSAY_* variables, options.",
 )
-quality = typer.Typer(no_args_is_help=True, help="Quality scores: how well they agree with people.")
 app.add_typer(quality, name="quality")
-# Into a file or a pipe a table is as wide as it needs to be.
-console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)
-
-Host = Annotated[str | None, typer.Option(help="Address to listen on; another than loopback needs ASSAY_API_KEYS.")]
-Port = Annotated[int | None, typer.Option(help="Port for spans, API and dashboard.  [default: 4318]")]
-StoreUrl = Annotated[
-    str | None,
-    typer.Option("--store", help="chdb:///./directory or clickhouse://...  [default: chdb:///./assay-data]"),
-]
-Url = Annotated[str | None, typer.Option(help="A running server.  [default: ASSAY_URL or http://127.0.0.1:4318]")]
-Since = Annotated[str | None, typer.Option(help="Only calls since then: 30m, 24h, 7d or an ISO 8601 time.")]
-Until = Annotated[str | None, typer.Option(help="Only calls before then.")]
-Project = Annotated[str | None, typer.Option(help="Only this project.")]
-Model = Annotated[str | None, typer.Option(help="Only this model.")]
 
 
 def main() -> None:
@@ -112,7 +94,7 @@ def alerts(
     recent: Annotated[int, typer.Option(min=1, max=1000, help="How many of the newest calls to check.")] = 10,
 ) -> None:
     """Show which of the newest calls are too toxic, off the point, incoherent, slow or dear."""
-    with _monitor(url, store) as monitor:
+    with asking(url, store) as monitor:
         found = monitor.alerts(since=since, project=project, model=model, recent=recent)
     console.print(alert_table(found) if found else f"No alerts among the last {recent} calls.")
 
@@ -128,7 +110,7 @@ def report(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
 ) -> None:
     """Write the summary report as Markdown: usage, quality, alerts, recommendations."""
-    with _monitor(url, store) as monitor:
+    with asking(url, store) as monitor:
         text = monitor.report(since=since, until=until, project=project, model=model)
     if output is None:
         sys.stdout.write(text)
@@ -151,7 +133,7 @@ def export(
     """Write all calls with their scores to a file."""
     chosen = format or output.suffix.removeprefix(".") or "csv"
     filters = {"since": since, "until": until, "project": project, "model": model}
-    with _monitor(url, store) as monitor:
+    with asking(url, store) as monitor:
         if str(output) == "-":
             monitor.export(sys.stdout.buffer, chosen, **filters)
         else:
@@ -169,7 +151,7 @@ def reprice(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would change.")] = False,
 ) -> None:
     """Price stored calls anew, with the prices known now and those in assay.toml."""
-    with _monitor(url, store) as monitor:
+    with asking(url, store) as monitor:
         found = monitor.reprice(since=since, until=until, project=project, dry_run=dry_run)
     would = "would change" if dry_run else "changed"
     console.print(
@@ -184,7 +166,7 @@ def reprice(
 @app.command()
 def doctor(url: Url = None, store: StoreUrl = None) -> None:
     """Check a server, or a store, and say what to do about what is wrong; exit code 1 for a failure."""
-    with _monitor(url, store) as monitor:
+    with asking(url, store) as monitor:
         found = monitor.doctor()
     console.print(finding_table(found))
     if any(finding["status"] == "failure" for finding in found):
@@ -205,61 +187,3 @@ def simulate(
     with running_provider(port=port, seed=seed, latency_scale=latency_scale) as url:
         console.print(f"simulated provider: base_url={url!r}, any api_key", highlight=False, soft_wrap=True)
         Event().wait()
-
-
-@quality.command("bench")
-def quality_bench(
-    data: Annotated[Path, typer.Option(help="A folder of labelled .jsonl files, as docs/quality.md describes.")],
-    sets: Annotated[list[str] | None, typer.Option("--set", help="local or lexical; may be repeated.")] = None,
-    split: Annotated[str, typer.Option(help="Only rows of this split: train, dev or test.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of a table.")] = False,
-) -> None:
-    """Measure scorer sets against people's labels: agreement, what cannot be assessed, speed."""
-    import msgspec
-
-    from assay.quality.bench import bench
-    from assay.quality.sets import SETS
-
-    for name in sets or ():
-        if name not in SETS:
-            raise typer.BadParameter(
-                f"no scorer set {name!r}; there are: {', '.join(sorted(SETS))}", param_hint="--set"
-            )
-    found = bench(data, sets or ["local"], split)
-    if as_json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(list(found)), indent=2).decode() + "\n")
-    else:
-        console.print(bench_table(msgspec.to_builtins(list(found))))
-
-
-@contextmanager
-def _monitor(url: str | None, store: str | None) -> Generator[Monitor]:
-    """The running server, or where none answers and none was asked for, the store itself."""
-    config = load_config(store=store)
-    if store is None:
-        key = next(iter(config.keys), None)
-        with connect(url, api_key=key) as monitor:
-            try:
-                monitor.health()
-            except ServerError:
-                if url is not None:
-                    raise
-            else:
-                yield monitor
-                return
-    with _served(config) as local, connect(local) as monitor:
-        yield monitor
-
-
-@contextmanager
-def _served(config: Config) -> Generator[str]:
-    from assay.server.serve import temporary_server
-    from assay.store.connect import embedded_directory
-
-    directory = embedded_directory(config.store)
-    if directory is not None and not directory.exists():
-        raise StoreError(
-            f"no server answers at {address().url} and there is no store at {directory}: start with `assay serve`"
-        )
-    with temporary_server(config) as url:
-        yield url

@@ -42,12 +42,43 @@ class Ingest(BaseModel, extra="forbid"):
     max_future_seconds: NonNegativeFloat = 86_400.0
 
 
+Tier = Literal["local", "lexical", "onnx", "off"]
+
+
 class Quality(BaseModel, extra="forbid"):
-    """Which scorers judge new conversations; "off" stores calls without scores."""
+    """Which scorers judge new conversations, and how.
+
+    `scorers` is the tier of every metric but those in `metrics` ("off" for none); `custom` names Python modules with
+    scorers of your own. `share` "2/3" makes this server the second of three that share one store's scoring.
+    """
 
     scorers: Literal["local", "lexical", "off"] = "local"
+    metrics: dict[str, Tier] = {}
+    custom: Annotated[list[str], NoDecode] = []
+    processes: PositiveInt = 1
+    share: str = "1/1"
+    timeout_seconds: PositiveFloat = 10.0
     poll_seconds: PositiveFloat = 0.5
     batch_size: PositiveInt = 500
+
+    @field_validator("custom", mode="before")
+    @classmethod
+    def _split_modules(cls, modules: object) -> object:
+        return [name.strip() for name in modules.split(",") if name.strip()] if isinstance(modules, str) else modules
+
+    @field_validator("share")
+    @classmethod
+    def _is_a_share(cls, share: str) -> str:
+        found = re.fullmatch(r"(\d{1,4})/(\d{1,4})", share)
+        if not found or not 1 <= int(found[1]) <= int(found[2]):
+            raise ValueError(f"write a share as 1/3, 2/3 or 3/3, not {share!r}")
+        return share
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """`share` as (index from 0, of how many)."""
+        place, of = self.share.split("/")
+        return int(place) - 1, int(of)
 
 
 class Price(BaseModel, extra="forbid"):

@@ -6,6 +6,7 @@ Imports nothing of ours. A Span is one row of the `spans` table, field for colum
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, get_args
 
 import msgspec
@@ -19,6 +20,9 @@ CALL_KINDS: tuple[Kind, ...] = ("llm", "embedding")
 
 ScoreSource = Literal["scorer", "judge", "human", "otel"]
 SCORE_SOURCES: tuple[ScoreSource, ...] = get_args(ScoreSource)
+
+SCORE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+"""What a score may be called."""
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):

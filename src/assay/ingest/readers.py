@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from multiprocessing.connection import Connection
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 
@@ -25,6 +21,7 @@ from assay.errors import StoreUnavailable
 from assay.ingest.batch import EVENT_SCHEMA, SPAN_SCHEMA, Batch, Request
 from assay.ingest.pricing import Prices
 from assay.ingest.reader import Reader
+from assay.processes import ProcessEnded, RemoteObject
 
 MOST_PROCESSES = 3
 """More would read faster than one store takes rows."""
@@ -143,59 +140,46 @@ class ReaderProcess:
     """
 
     def __init__(self, settings: Settings) -> None:
-        here, there = socket.socketpair()
-        with there:
-            # In a session of its own: a Ctrl-C at the terminal is the server's affair alone.
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "assay.ingest.readers"], stdin=there.fileno(), start_new_session=True
-            )
-        self._connection: Connection[Any, Any] = Connection(here.detach())
-        self._answer(settings)
+        with _unavailable():
+            self._remote = RemoteObject(_SendingReader, settings)
 
     @property
     def pid(self) -> int:
         """The id of the process."""
-        return self._process.pid
+        return self._remote.pid
 
     def take(self, request: Request) -> tuple[Batch, list[str]]:
         """As Reader.take."""
-        spans, events, refused = self._answer(request)
+        with _unavailable():
+            spans, events, refused = self._remote.ask("take", request)
         return Batch(request, _table(spans, SPAN_SCHEMA), _table(events, EVENT_SCHEMA)), refused
 
     def close(self) -> None:
         """End the process."""
-        self._process.kill()
-        self._process.wait()
-        self._connection.close()
+        self._remote.close()
 
-    def _answer(self, question: Settings | Request) -> Any:
-        try:
-            self._connection.send(question)
-            answer = self._connection.recv()
-        except (OSError, EOFError) as error:
-            raise StoreUnavailable(f"reading process {self.pid} ended ({error!r}): send this again") from None
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+
+@contextmanager
+def _unavailable() -> Generator[None]:
+    try:
+        yield
+    except ProcessEnded as error:
+        raise StoreUnavailable(f"reading {error}: send this again") from None
 
 
 def _reader(settings: Settings) -> Reader:
     return Reader(Prices(settings.own_prices), settings.max_future_seconds)
 
 
-def _work(connection: Connection[Any, Any]) -> None:
-    """What a reading process does until the other end is gone: settings first, then requests in, rows out."""
-    reader = _reader(connection.recv())
-    connection.send(None)
-    while True:
-        try:
-            batch, refused = reader.take(connection.recv())
-        except (EOFError, OSError):
-            return
-        except Exception as error:
-            connection.send(error)
-        else:
-            connection.send((_bytes(batch.spans), _bytes(batch.events), refused))
+class _SendingReader:
+    """A Reader whose batches are bytes, to be sent to another process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._reader = _reader(settings)
+
+    def take(self, request: Request) -> tuple[bytes, bytes, list[str]]:
+        batch, refused = self._reader.take(request)
+        return _bytes(batch.spans), _bytes(batch.events), refused
 
 
 def _bytes(table: pa.Table) -> bytes:
@@ -209,7 +193,3 @@ def _bytes(table: pa.Table) -> bytes:
 
 def _table(data: bytes, schema: pa.Schema) -> pa.Table:
     return pa.ipc.open_stream(data).read_all() if data else schema.empty_table()
-
-
-if __name__ == "__main__":
-    _work(Connection(sys.stdin.fileno()))

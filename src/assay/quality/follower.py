@@ -1,7 +1,7 @@
 """Score what is new: read calls after a cursor kept in the store, judge them, write the scores, move on.
 
 Scores are written before the cursor moves, and judging again replaces, so a crash at any point loses
-nothing and counts nothing twice.
+nothing and counts nothing twice. Several followers may share the calls of one store by a hash of their ids.
 """
 
 from __future__ import annotations
@@ -10,47 +10,54 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 
-from assay.ingest.dialects.fields import as_text, objects
-from assay.ingest.dialects.messages import message_text
-from assay.quality.scorer import Conversation, Scorer, assess
+from assay.quality.retry import Retry
 from assay.records import Score
 from assay.store.connect import Row, Store
-from assay.store.cursors import read_cursor, write_cursor
+from assay.store.cursors import START, Cursor, read_cursors, write_cursor
 from assay.store.scores import insert_scores
-from assay.store.spans import calls_after
+from assay.store.spans import WHOLE, Share, calls_after
 
 NAME = "quality"
 LONGEST_PAUSE_SECONDS = 30.0
 
 log = logging.getLogger(__name__)
 
+Work = Callable[[Sequence[Row]], list[Score]]
+"""Scores the calls of a batch, rows as `store.spans.calls_after` gives them."""
+
 
 class Follower:
-    """Scores new calls in a thread of its own until `stop`.
+    """Has new calls scored by `work`, in a thread of its own, until `stop`.
 
-    `committed_at` tells up to which commit (Unix microseconds) the store may be read as whole.
-    `last_error` holds what went wrong last, "" once it goes well again.
+    `committed_at` tells up to which commit (Unix microseconds) the store may be read as whole. The cursor is kept
+    under `name` and the share. `last_error` holds what went wrong last, "" once it goes well again.
     """
 
     def __init__(
         self,
         store: Store,
-        scorers: Sequence[Scorer],
+        work: Work,
         committed_at: Callable[[], int],
         *,
+        name: str = NAME,
+        share: Share = WHOLE,
+        retry: Retry | None = None,
         poll_seconds: float = 0.5,
         batch_size: int = 500,
     ) -> None:
         self.scored_calls = 0
         self.last_error = ""
         self._store = store
-        self._scorers = scorers
+        self._work = work
         self._committed_at = committed_at
+        self._share = share
+        self._retry = retry
         self._poll_seconds = poll_seconds
         self._batch_size = batch_size
-        self._cursor = read_cursor(store, NAME)
+        self._name = cursor_name(name, share)
+        self._cursor = first_cursor(store, name, share)
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="assay-quality", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"assay-{name}", daemon=True)
 
     @property
     def lag_seconds(self) -> float:
@@ -61,22 +68,23 @@ class Follower:
         """Begin to follow."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Finish the batch in hand, then end."""
+    def stop(self, within_seconds: float | None = None) -> bool:
+        """Finish the batch in hand, then end; False if that takes longer."""
         self._stopping.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(within_seconds)
+        return not self._thread.is_alive()
 
     def step(self) -> int:
-        """Score one batch; answers how many calls it held. Raises StoreError."""
+        """Score one batch; answers how many calls it held. Raises StoreError, and what `work` raises."""
         until = self._committed_at()
         if (until, _LAST_SPAN_ID) <= self._cursor:
             return 0
-        calls = calls_after(self._store, self._cursor, until, self._batch_size)
-        insert_scores(self._store, [score for call in calls for score in scores_for(call, self._scorers)])
+        calls = calls_after(self._store, self._cursor, until, self._batch_size, self._share)
+        insert_scores(self._store, self._work(calls) if calls else [])
         full = len(calls) == self._batch_size
         self._cursor = (calls[-1]["ingested"], calls[-1]["span_id"]) if full else (until, _LAST_SPAN_ID)
-        write_cursor(self._store, NAME, self._cursor)
+        write_cursor(self._store, self._name, self._cursor)
         self.scored_calls += len(calls)
         return len(calls)
 
@@ -85,6 +93,8 @@ class Follower:
         while not self._stopping.wait(pause):
             try:
                 pause = 0.0 if self.step() == self._batch_size else self._poll_seconds
+                if pause and self._retry:
+                    self._retry.step()
                 self.last_error = ""
             except Exception as error:
                 self.last_error = f"scoring: {error}"
@@ -96,45 +106,27 @@ _LAST_SPAN_ID = "\x7f"
 """Sorts after every hexadecimal id: a cursor with it is past the whole commit."""
 
 
-def scores_for(call: Row, scorers: Sequence[Scorer]) -> list[Score]:
-    """The scores of one call row; none for a call that failed, since there is no answer to judge."""
-    if call["status"] != "ok":
-        return []
-    who = {scorer.name: scorer for scorer in scorers}
-    return [
-        Score(
-            target=call["span_id"],
-            name=name,
-            value=verdict.value,
-            label=verdict.label,
-            comment=verdict.reason,
-            scorer=who[name].scorer,
-            scorer_version=who[name].version,
-            confidence=verdict.confidence,
-            project=call["project"],
-            model=call["model"],
-            session_id=call["session_id"],
-            started_at=round(call["started_at"].timestamp() * 1e6),
-        )
-        for name, verdict in assess(scorers, conversation_of(call)).items()
-    ]
+def cursor_name(name: str, share: Share) -> str:
+    """Under which a share's position is kept."""
+    return name if share == WHOLE else f"{name} {share[0] + 1}/{share[1]}"
 
 
-def conversation_of(call: Row) -> Conversation:
-    """A call row as scorers see it: the last exchange, with what was retrieved and said before."""
-    messages = objects(call["messages_in"])
-    tool_results = [
-        as_text(part.get("response", part.get("result", "")))
-        for message in messages
-        for part in objects(message.get("parts"))
-        if part.get("type") == "tool_call_response"
-    ]
-    documents = [as_text(item.get("content", item)) for item in objects(call["documents"])]
-    return Conversation(
-        prompt=call["prompt"],
-        response=call["response"],
-        system=call["system"],
-        context=tuple(filter(None, documents + tool_results)),
-        history=tuple(filter(None, (message_text(message) for message in messages[:-1]))),
-        finish_reason=call["finish_reason"],
-    )
+def first_cursor(store: Store, name: str, share: Share) -> Cursor:
+    """Where a follower goes on: at its own position, or where those were that shared the work otherwise before it.
+
+    When three followers take over from one, or one from three, each begins where the last of the former had got to.
+    """
+    known = read_cursors(store, name)
+    ways: dict[int, list[tuple[Cursor, int]]] = {}
+    for follower, position in known.items():
+        rest = follower.removeprefix(name)
+        if not rest or rest.startswith(" "):
+            ways.setdefault(int(rest.partition("/")[2] or 1), []).append(position)
+    if not ways:
+        return START
+    newest = max(ways, key=lambda of: max(written for _, written in ways[of]))
+    own = known.get(cursor_name(name, share))
+    if newest == share[1] and own:
+        return own[0]
+    whole = len(ways[newest]) == newest
+    return min(cursor for cursor, _ in ways[newest]) if whole else own[0] if own else START

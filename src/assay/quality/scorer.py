@@ -63,7 +63,11 @@ class Scorer(Protocol):
         ...
 
     def score(self, conversation: Conversation) -> Verdict:
-        """The verdict on one conversation; may raise, `assess` keeps the others going."""
+        """The verdict on one conversation; may raise, `assess` keeps the others going.
+
+        Where many at once are cheaper, a scorer also has `score_all`: a list of conversations in, as many
+        verdicts out, the same as `score` gives for each.
+        """
         ...
 
 
@@ -74,10 +78,11 @@ def unknown(reason: str, label: str = "") -> Verdict:
 
 def assess(scorers: Iterable[Scorer], conversation: Conversation) -> dict[str, Verdict]:
     """The verdict of every scorer by metric name. Never raises on behalf of a scorer."""
-    return {scorer.name: _guarded(scorer, conversation) for scorer in scorers}
+    return {scorer.name: guarded(scorer, conversation) for scorer in scorers}
 
 
-def _guarded(scorer: Scorer, conversation: Conversation) -> Verdict:
+def guarded(scorer: Scorer, conversation: Conversation) -> Verdict:
+    """The verdict of one scorer; where it raises or answers nonsense, a null one labelled "failed"."""
     try:
         return checked(scorer.score(conversation))
     except Exception as error:

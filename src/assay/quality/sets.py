@@ -8,6 +8,11 @@ from assay.quality.scorer import Scorer
 
 SETS = {"lexical": lexical_scorers, "local": local_scorers}
 
+SHIPPED = frozenset(
+    ("relevance", "coherence", "toxicity", "prompt_toxicity", "groundedness", "refusal", "factual_accuracy")
+)
+"""The scores of all sets together."""
+
 
 def scorers(set_name: str) -> tuple[Scorer, ...]:
     """The scorers of a named set with their weights loaded (0.1 s for "local", nothing for "lexical").

@@ -28,8 +28,7 @@ from assay.ingest.readers import Readers, Settings
 from assay.ingest.receiver import Receiver
 from assay.ingest.settler import Settler
 from assay.ingest.writer import Writer
-from assay.quality.follower import Follower
-from assay.quality.sets import scorers
+from assay.quality.live import LiveScoring
 from assay.records import Span
 from assay.server.api import api
 from assay.server.auth import RequireKey
@@ -60,13 +59,15 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
         settler = Settler(store, writer.rewrite, lambda span: figures(span, prices), lambda: writer.committed_at)
         stack.callback(settler.stop)
         settler.start()
-        follower = _follower(stack, store, settler, config)
+        scoring = LiveScoring(store, config.quality, lambda: settler.settled_at)
+        stack.callback(scoring.stop)
+        scoring.start()
         if config.grpc_port is not None:
             stack.enter_context(grpc_server(receiver, config.host, config.grpc_port, config.keys))
         housekeeper = Housekeeper(store)
         stack.callback(housekeeper.stop)
         housekeeper.start()
-        health = Health(store, journal, writer, receiver, readers, settler, follower)
+        health = Health(store, journal, writer, receiver, readers, settler, scoring)
         dashboard = streamlit.App(
             str(files("assay.dashboard") / "app.py"),
             secrets={"assay_url": url, "assay_key": next(iter(config.keys), "")},
@@ -108,7 +109,7 @@ class Health:
         receiver: Receiver,
         readers: Readers,
         settler: Settler,
-        follower: Follower | None,
+        scoring: LiveScoring,
     ) -> None:
         self._journal = journal
         self._settler = settler
@@ -116,14 +117,15 @@ class Health:
         self._writer = writer
         self._receiver = receiver
         self._readers = readers
-        self._follower = follower
+        self._scoring = scoring
         self._started = time.monotonic()
 
     def figures(self) -> tuple[bool, dict[str, Any]]:
         """Whether the store answers and scoring works, and all counters."""
-        scoring = self._follower.last_error if self._follower else ""
         writing = self._writer.last_error and f"writing: {self._writer.last_error}"
-        problems = list(filter(None, [self._store_problem(), writing, self._settler.last_error, scoring]))
+        problems = list(
+            filter(None, [self._store_problem(), writing, self._settler.last_error, *self._scoring.last_errors])
+        )
         return not problems, {
             "version": VERSION,
             "uptime_seconds": round(time.monotonic() - self._started, 1),
@@ -137,12 +139,7 @@ class Health:
                 "last_commit_at": self._writer.committed_at / 1e6 or None,
             },
             "settle": {"lag_seconds": self._settler.lag_seconds},
-            "quality": {
-                "scored_calls": self._follower.scored_calls,
-                "lag_seconds": self._follower.lag_seconds,
-            }
-            if self._follower
-            else None,
+            "quality": self._scoring.figures(),
         }
 
     def _store_problem(self) -> str:
@@ -157,21 +154,6 @@ def _opened(stack: ExitStack, config: Config, url: str) -> Store:
     store = open_store(config.store, answers_at=url)
     stack.callback(store.close)
     return store
-
-
-def _follower(stack: ExitStack, store: Store, settler: Settler, config: Config) -> Follower | None:
-    if config.quality.scorers == "off":
-        return None
-    follower = Follower(
-        store,
-        scorers(config.quality.scorers),
-        lambda: settler.settled_at,
-        poll_seconds=config.quality.poll_seconds,
-        batch_size=config.quality.batch_size,
-    )
-    stack.callback(follower.stop)
-    follower.start()
-    return follower
 
 
 def _guards(config: Config) -> list[Middleware]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from assay.errors import NotFound
-from assay.records import Score, ScoreSource
+from assay.records import SCORE_NAME, Score, ScoreSource
 from assay.store.connect import Row, Store
 from assay.store.scores import insert_scores
 from assay.store.spans import span_id_of_response, spans_with_ids
@@ -21,7 +21,7 @@ class NewScore(BaseModel):
 
     span_id: str = ""
     response_id: str = ""
-    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
+    name: Annotated[str, Field(pattern=f"^{SCORE_NAME.pattern}$")]
     value: float | None = None
     label: Annotated[str, Field(max_length=200)] = ""
     comment: Annotated[str, Field(max_length=10_000)] = ""

@@ -21,6 +21,16 @@ def read_cursor(store: Store, follower: str) -> Cursor:
     return (int(rows[0]["at"]), str(rows[0]["span_id"])) if rows else START
 
 
+def read_cursors(store: Store, beginning: str) -> dict[str, tuple[Cursor, int]]:
+    """Positions of all followers whose names begin so, each with when it was written (nanoseconds)."""
+    rows = store.query(
+        "SELECT follower, toUnixTimestamp64Micro(ingested_at) AS at, span_id, version"
+        " FROM cursors FINAL WHERE startsWith(follower, {beginning:String})",
+        {"beginning": beginning},
+    )
+    return {row["follower"]: ((int(row["at"]), str(row["span_id"])), int(row["version"])) for row in rows}
+
+
 def write_cursor(store: Store, follower: str, cursor: Cursor) -> None:
     """Remember the follower's position."""
     store.command(

@@ -81,22 +81,78 @@ def span_id_of_response(store: Store, response_id: str) -> str | None:
     return str(rows[0]["span_id"]) if rows else None
 
 
-def calls_after(store: Store, cursor: tuple[int, str], until: int, limit: int) -> list[dict[str, Any]]:
-    """Counted calls of kind llm ingested after a cursor (Unix microseconds, span id), oldest first.
+_SCORED_COLUMNS = """
+    span_id, project, session_id, started_at, toUnixTimestamp64Micro(ingested_at) AS ingested, trace_id,
+    model, system, prompt, response, messages_in, documents, finish_reason, status"""
+
+_SCORED = "kind = 'llm' AND counted AND status = 'ok'"
+"""A call that failed has no answer to judge."""
+
+Share = tuple[int, int]
+"""(index from 0, of how many): one of the equal parts that calls fall into by a hash of their span id."""
+
+WHOLE: Share = (0, 1)
+
+
+def calls_after(
+    store: Store, cursor: tuple[int, str], until: int, limit: int, share: Share = WHOLE
+) -> list[dict[str, Any]]:
+    """Calls with an answer to score, ingested after a cursor (Unix microseconds, span id), oldest first.
 
     Reads up to and including `until`, the newest commit that is known to be whole.
     """
     return store.query(
-        """
-        SELECT span_id, project, session_id, started_at, toUnixTimestamp64Micro(ingested_at) AS ingested,
-            model, system, prompt, response, messages_in, documents, finish_reason, status
+        f"""
+        SELECT {_SCORED_COLUMNS}
         FROM spans FINAL
-        WHERE kind = 'llm' AND counted
-            AND ingested_at >= fromUnixTimestamp64Micro({after:Int64})
-            AND ingested_at <= fromUnixTimestamp64Micro({until:Int64})
-            AND (ingested_at, span_id) > (fromUnixTimestamp64Micro({after:Int64}), {span_id:String})
+        WHERE {_SCORED}
+            AND ingested_at >= fromUnixTimestamp64Micro({{after:Int64}})
+            AND ingested_at <= fromUnixTimestamp64Micro({{until:Int64}})
+            AND (ingested_at, span_id) > (fromUnixTimestamp64Micro({{after:Int64}}), {{span_id:String}})
+            AND cityHash64(span_id) % {{of:UInt32}} = {{index:UInt32}}
         ORDER BY ingested_at, span_id
-        LIMIT {limit:UInt32}
+        LIMIT {{limit:UInt32}}
         """,
-        {"after": cursor[0], "span_id": cursor[1], "until": until, "limit": limit},
+        {"after": cursor[0], "span_id": cursor[1], "until": until, "limit": limit, "index": share[0], "of": share[1]},
+    )
+
+
+def calls_started_after(
+    store: Store, cursor: tuple[int, str], until: int, limit: int, project: str = ""
+) -> list[dict[str, Any]]:
+    """Calls with an answer to score that started after a cursor (Unix microseconds, span id) and before `until`."""
+    return store.query(
+        f"""
+        SELECT {_SCORED_COLUMNS}, toUnixTimestamp64Micro(started_at) AS started
+        FROM spans FINAL
+        WHERE {_IN_TIME} AND (started_at, span_id) > (fromUnixTimestamp64Micro({{after:Int64}}), {{span_id:String}})
+        ORDER BY started_at, span_id
+        LIMIT {{limit:UInt32}}
+        """,
+        {"after": cursor[0], "span_id": cursor[1], "until": until, "limit": limit, "project": project},
+    )
+
+
+def count_started_after(store: Store, after: int, until: int, project: str = "") -> int:
+    """How many calls `calls_started_after` finds."""
+    [row] = store.query(
+        f"SELECT count() AS calls FROM spans FINAL WHERE {_IN_TIME}",
+        {"after": after, "until": until, "project": project},
+    )
+    return int(row["calls"])
+
+
+_IN_TIME = f"""
+    {_SCORED} AND ({{project:String}} = '' OR project = {{project:String}})
+    AND started_at >= fromUnixTimestamp64Micro({{after:Int64}})
+    AND started_at < fromUnixTimestamp64Micro({{until:Int64}})"""
+
+
+def calls_with_ids(store: Store, span_ids: Iterable[str], within: Within) -> list[dict[str, Any]]:
+    """Calls with an answer to score with these ids, as `calls_after` gives them."""
+    condition, parameters = started_within(within)
+    return store.query(
+        f"SELECT {_SCORED_COLUMNS} FROM spans FINAL"
+        f" WHERE {_SCORED} AND span_id IN {{ids:Array(String)}} AND {condition}",
+        {"ids": list(span_ids), **parameters},
     )

@@ -1,0 +1,65 @@
+"""What commands share: the console, options with one meaning everywhere, and the server that is asked."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from assay.client.address import address
+from assay.client.monitor import Monitor, connect
+from assay.config import Config, load_config
+from assay.errors import ServerError, StoreError
+
+# Into a file or a pipe a table is as wide as it needs to be.
+console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on; another than loopback needs ASSAY_API_KEYS.")]
+Port = Annotated[int | None, typer.Option(help="Port for spans, API and dashboard.  [default: 4318]")]
+StoreUrl = Annotated[
+    str | None,
+    typer.Option("--store", help="chdb:///./directory or clickhouse://...  [default: chdb:///./assay-data]"),
+]
+Url = Annotated[str | None, typer.Option(help="A running server.  [default: ASSAY_URL or http://127.0.0.1:4318]")]
+Since = Annotated[str | None, typer.Option(help="Only calls since then: 30m, 24h, 7d or an ISO 8601 time.")]
+Until = Annotated[str | None, typer.Option(help="Only calls before then.")]
+Project = Annotated[str | None, typer.Option(help="Only this project.")]
+Model = Annotated[str | None, typer.Option(help="Only this model.")]
+
+
+@contextmanager
+def asking(url: str | None, store: str | None) -> Generator[Monitor]:
+    """The running server, or where none answers and none was asked for, the store itself."""
+    config = load_config(store=store)
+    if store is None:
+        key = next(iter(config.keys), None)
+        with connect(url, api_key=key) as monitor:
+            try:
+                monitor.health()
+            except ServerError:
+                if url is not None:
+                    raise
+            else:
+                yield monitor
+                return
+    with _served(config) as local, connect(local) as monitor:
+        yield monitor
+
+
+@contextmanager
+def _served(config: Config) -> Generator[str]:
+    from assay.server.serve import temporary_server
+    from assay.store.connect import embedded_directory
+
+    directory = embedded_directory(config.store)
+    if directory is not None and not directory.exists():
+        raise StoreError(
+            f"no server answers at {address().url} and there is no store at {directory}: start with `assay serve`"
+        )
+    with temporary_server(config) as url:
+        yield url
