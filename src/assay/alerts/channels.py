@@ -21,6 +21,7 @@ from assay.alerts.rules import Channel
 from assay.errors import AssayError
 
 TIMEOUT_SECONDS = 10.0
+APPRISE_SECONDS = 30.0
 SHOWN_INCIDENTS = 10
 SHOWN_CALLS = 3
 
@@ -32,9 +33,9 @@ class CannotDeliver(AssayError):
 def send(channel: Channel, body: Mapping[str, Any]) -> None:
     """Deliver; returns once the receiver has accepted it. Raises CannotDeliver."""
     if channel.webhook:
-        _post(channel, body)
-    else:
-        _apprise(channel, body)
+        _post(channel.webhook.get_secret_value(), channel.secret.get_secret_value(), body)
+    elif channel.url:
+        _apprise(channel.url.get_secret_value(), body)
 
 
 def ping(url: str) -> None:
@@ -82,18 +83,20 @@ def _lines(incident: Mapping[str, Any]) -> list[str]:
     lines = [f"{incident['event']}: {incident['rule']}{group} ({incident['severity']})", _plain(incident["message"])]
     lines.append(f"since {incident['began'][:16]} UTC; {incident['url']}")
     if incident["event"] != "resolved":
-        lines += [f"call {call['span_id']}: {call['value']:.4g} {call['url']}" for call in incident["worst_calls"][:SHOWN_CALLS]]
+        lines += [
+            f"call {call['span_id']}: {call['value']:.4g} {call['url']}"
+            for call in incident["worst_calls"][:SHOWN_CALLS]
+        ]
     return [*lines, f"runbook: {incident['runbook']}"] if incident["runbook"] else lines
 
 
-def _post(channel: Channel, body: Mapping[str, Any]) -> None:
-    assert channel.webhook
-    url, content, at = channel.webhook.get_secret_value(), json.dumps(body).encode(), int(time.time())
+def _post(url: str, secret: str, body: Mapping[str, Any]) -> None:
+    content, at = json.dumps(body).encode(), int(time.time())
     headers = {
         "content-type": "application/json",
         "webhook-id": str(body["id"]),
         "webhook-timestamp": str(at),
-        "webhook-signature": signature(channel.secret.get_secret_value(), str(body["id"]), at, content),
+        "webhook-signature": signature(secret, str(body["id"]), at, content),
     }
     try:
         _accepted(httpx.post(url, content=content, headers=headers, timeout=TIMEOUT_SECONDS))
@@ -101,22 +104,26 @@ def _post(channel: Channel, body: Mapping[str, Any]) -> None:
         raise CannotDeliver(_without_address(error, url)) from None
 
 
-def _apprise(channel: Channel, body: Mapping[str, Any]) -> None:
+def _apprise(url: str, body: Mapping[str, Any]) -> None:
     try:
         import apprise
     except ImportError:
         raise CannotDeliver("this channel needs Apprise: pip install 'assay[alerts]'") from None
-    assert channel.url
-    url = channel.url.get_secret_value()
     service = apprise.Apprise()
     if not service.add(url):
         raise CannotDeliver("Apprise does not know this kind of address: see its list of services")
     kind = {"resolved": "success", "test": "info"}.get(str(body["status"]), "warning")
-    with apprise.LogCapture(level=apprise.logging.WARNING) as said:
-        arrived = service.notify(title=title(body), body=text(body), notify_type=kind, body_format="text")
-        lines: list[str] = said.getvalue().splitlines()
+    said = list[str]()
+    arrived = service.notify(
+        title=title(body),
+        body=text(body),
+        notify_type=kind,
+        body_format="text",
+        timeout=APPRISE_SECONDS,
+        log_callback=lambda entry, _: said.append(entry.message) if entry.level in ("WARNING", "ERROR") else None,
+    )
     if not arrived:
-        raise CannotDeliver(_without_address(lines[-1] if lines else "Apprise could not deliver it", url))
+        raise CannotDeliver(_without_address(said[0] if said else "Apprise could not deliver it in time", url))
 
 
 def _accepted(response: httpx.Response) -> None:

@@ -111,13 +111,17 @@ def lookback_seconds(rule: AlertRule) -> int:
     return max(DAY, 2 * rule.window) if isinstance(rule, AbsentRule) else rule.window
 
 
-@singledispatch
 def judge(rule: AlertRule, series: Series, last: int) -> Judgement:
-    """The rule's judgement at the ends of the last buckets of one group's series."""
-    raise TypeError(f"no rule: {rule!r}")
+    """The rule's judgement at the ends of the last buckets of one group's series (fewer, where it has fewer)."""
+    return _judge(rule, series, min(last, len(series)))
 
 
-@judge.register
+@singledispatch
+def _judge(rule: AlertRule, series: Series, last: int) -> Judgement:
+    raise TypeError(f"{rule!r} is no rule; asked for {last} of {len(series)} buckets")
+
+
+@_judge.register
 def _(rule: ThresholdRule, series: Series, last: int) -> Judgement:
     found = _aggregate(rule, series, rule.confidence, [(len(series) - last, len(series))])
     margin = found.low if rule.above is not None else -found.high
@@ -125,7 +129,7 @@ def _(rule: ThresholdRule, series: Series, last: int) -> Judgement:
     return _judgement(rule, series, found, beyond, np.full(len(series), rule.limit), margin).last(last)
 
 
-@judge.register
+@_judge.register
 def _(rule: BaselineRule, series: Series, last: int) -> Judgement:
     size, step = len(series), series.step
     agos = [0, *(ago // step for ago in SEASONS[rule.season])]
@@ -148,7 +152,7 @@ def _(rule: BaselineRule, series: Series, last: int) -> Judgement:
     )
 
 
-@judge.register
+@_judge.register
 def _(rule: ShiftRule, series: Series, last: int) -> Judgement:
     step, sign = series.step, 1 if rule.direction == "up" else -1
     wanted = min(last + WARM_UP // step, len(series))
@@ -165,16 +169,16 @@ def _(rule: ShiftRule, series: Series, last: int) -> Judgement:
     evidence, beyond = crossings(excess, limit)
     state = np.where(np.isnan(limit), UNKNOWN, beyond).astype(np.int8)
     shown = np.exp if logarithm else np.asarray
-    sums = (sliding(column, _width(rule.window, step))[-wanted:] for column in (series.n, series.total, series.squares))
-    count, *sums = sums
-    value, low, high = (shown(figure) for figure in mean_interval(count, *sums, 0.99))
+    columns = (series.n, series.total, series.squares)
+    count, summed, squares = (sliding(column, _width(rule.window, step))[-wanted:] for column in columns)
+    value, low, high = (shown(figure) for figure in mean_interval(count, summed, squares, 0.99))
     start = series.start + (len(series) - wanted) * step
     return Judgement(start, step, rule.window, state, value, low, high, count, shown(usual), evidence / limit).last(
         last
     )
 
 
-@judge.register
+@_judge.register
 def _(rule: SloRule, series: Series, last: int) -> Judgement:
     bad = series.total if rule.metric in SHARE_METRICS else series.beyond
     budget = 1 - rule.objective
@@ -193,7 +197,7 @@ def _(rule: SloRule, series: Series, last: int) -> Judgement:
     return msgspec.structs.replace(judged, window=BURN_RATES[0][0]).last(last)
 
 
-@judge.register
+@_judge.register
 def _(rule: AbsentRule, series: Series, last: int) -> Judgement:
     n = sliding(series.n, _width(rule.window, series.step))
     seen = np.cumsum(series.n) > 0
@@ -212,28 +216,33 @@ def sentence(rule: AlertRule, judged: Judgement, at: int) -> str:
     value, low, high, usual = (float(column[at]) for column in (judged.value, judged.low, judged.high, judged.usual))
     n, window = int(judged.n[at]), _length(judged.window)
     of = f"{rule.aggregate} of {rule.metric}" if rule.metric not in (*SHARE_METRICS, "volume") else rule.metric
-    limit = (
-        f" over {rule.over:g}" if rule.over is not None else f" under {rule.under:g}" if rule.under is not None else ""
-    )
-    told = f"{of}{limit} {_figure(value)} in {window} (n={n:,}"
+    if rule.over is not None or rule.under is not None:
+        of += f" over {rule.over:g}" if rule.over is not None else f" under {rule.under:g}"
+    told = f"{of} {_figure(value)} in {window} (n={n:,}"
+    interval = f"interval {_figure(low)} to {_figure(high)}"
     match rule:
         case ThresholdRule():
             side = "above" if rule.above is not None else "below"
-            sure = f", {rule.confidence:.0%} interval {_figure(low)} to {_figure(high)}" if low != high else ", exact"
-            return f"{told}{sure}), limit {side} {_figure(usual)}"
+            sure = f"{rule.confidence:.0%} {interval}" if low != high else "exact"
+            return f"{told}, {sure}), limit {side} {_figure(usual)}"
         case BaselineRule():
-            days = "the same time of past days" if rule.season == "day" else "the same time of past weeks"
-            change = f"{value / usual - 1:+.0%}" if usual else "from nothing"
-            return f"{told}), {change} against {_figure(usual)} at {days} (expected {_figure(low)} to {_figure(high)})"
+            expected = f"expected {_figure(low)} to {_figure(high)}"
+            when = f"at this time of past {rule.season}s"
+            return f"{told}), {_change(value, usual)} against {_figure(usual)} {when} ({expected})"
         case ShiftRule():
-            change = f"{value / usual - 1:+.1%}" if usual else "from nothing"
-            stated = _length(rule.false_alarm_every)
-            return f"{told}, 99% interval {_figure(low)} to {_figure(high)}), {change} against {_figure(usual)} usually; by luck once in {stated}"
+            luck = f"by luck once in {_length(rule.false_alarm_every)}"
+            return f"{told}, 99% {interval}), {_change(value, usual)} against {_figure(usual)} usually; {luck}"
         case SloRule():
-            return f"{told}, 95% interval {_figure(low)} to {_figure(high)}), {value / usual:.1f} times what {rule.objective:.3%} allows"
+            return (
+                f"{told}, 95% {interval}), {value / usual:.1f} times what an objective of {rule.objective:.3%} allows"
+            )
         case AbsentRule():
-            usually = "" if math.isnan(usual) else f"; {usual:,.0f} at the same time of past days"
+            usually = "" if math.isnan(usual) else f"; {usual:,.0f} at this time of past {rule.season}s"
             return f"no calls in {window}{usually}"
+
+
+def _change(value: float, usual: float) -> str:
+    return f"{value / usual - 1:+.1%}" if usual else "from nothing"
 
 
 def _aggregate(rule: AlertRule, series: Series, confidence: float, runs: Sequence[tuple[int, int]]) -> Figures:
@@ -286,7 +295,7 @@ def _reference(rule: ShiftRule, series: Series, last: int) -> tuple[Floats, Floa
 
 
 def _past(values: Floats, season: str, step: int, last: int) -> NDArray[np.float64]:
-    """The values at the same time of past days or weeks, for the last buckets: a row for each, NaN where there is none."""
+    """The values at the same time of past days or weeks, for the last buckets: a row for each, NaN where none is."""
     return np.array([delayed(values, ago // step)[-last:] for ago in SEASONS[season]])
 
 

@@ -90,5 +90,5 @@ def _runs(state: States, first: int) -> Iterator[tuple[int, int, int]]:
 
 
 def incident_id(rule: str, group: str, began: int) -> str:
-    """The same for the same incident, however often it is found: a crash between finding and storing repeats nothing."""
+    """The same for the same incident, so that one found twice, with a crash in between, is stored once."""
     return hashlib.sha256(f"{rule}\0{group}\0{began}".encode()).hexdigest()[:16]

@@ -27,7 +27,6 @@ SCHEMA = "assay.alert/1"
 FIRST_PAUSE_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 600.0
 POLL_SECONDS = 1.0
-SHOWN_INCIDENTS = 20
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +71,9 @@ def notices(
         if not due or unsaid(incident, fired, silences, book, now):
             continue
         for channel in channels_of(incident, book):
-            found += [Notice(channel.name, incident, *event) for event in _new(due, told.get(channel.name, set()), incident)]
+            found += [
+                Notice(channel.name, incident, *event) for event in _new(due, told.get(channel.name, set()), incident)
+            ]
     return found
 
 
@@ -93,7 +94,9 @@ def messages(found: Iterable[Notice], book: RuleBook, url: str, now: int) -> lis
 
 
 def _message(channel: str, told: Sequence[Notice], book: RuleBook, url: str, now: int) -> DeliveryAttempt:
-    ordered = sorted(told, key=lambda one: (SEVERITIES.index(one.incident["severity"]), one.incident["rule"], one.event_id))
+    ordered = sorted(
+        told, key=lambda one: (SEVERITIES.index(one.incident["severity"]), one.incident["rule"], one.event_id)
+    )
     delivery_id = _digest(channel, *(one.event_id for one in ordered))
     body = {
         "schema": SCHEMA,
@@ -159,7 +162,9 @@ class Courier:
         """Deliver what is due; answers how many messages were sent. Raises StoreError."""
         at = time.time() if now is None else now
         self._beat(at)
-        return sum(self._deliver(row, at) for row in due_deliveries(self._store) if as_micros(row["next_at"]) <= at * 1e6)
+        return sum(
+            self._deliver(row, at) for row in due_deliveries(self._store) if as_micros(row["next_at"]) <= at * 1e6
+        )
 
     def _deliver(self, row: Row, now: float) -> bool:
         book = self._book()
@@ -241,7 +246,11 @@ def _events_due(incident: Row, book: RuleBook, now: datetime) -> list[tuple[str,
     found = [("firing", f"{key}-firing")]
     if incident["phase"] == "resolved":
         return [*found, ("resolved", f"{key}-resolved")]
-    times = int((now - incident["firing_at"]).total_seconds() // book.delivery.repeat_every) if book.delivery.repeat_every else 0
+    times = (
+        int((now - incident["firing_at"]).total_seconds() // book.delivery.repeat_every)
+        if book.delivery.repeat_every
+        else 0
+    )
     return [*found, ("reminder", f"{key}-reminder-{times}")] if times > 0 and not incident["acknowledged"] else found
 
 

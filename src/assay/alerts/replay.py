@@ -37,8 +37,8 @@ class Episode(msgspec.Struct, frozen=True):
 class Replayed(msgspec.Struct, frozen=True):
     """One rule over the history. `error` says why it could not be run.
 
-    `suggested` is the most sensitive limit (for a baseline the `change`) with which it would have fired at most as often
-    as asked; None where that kind has no such setting.
+    `suggested` is the most sensitive limit (for a baseline the `change`) with which it would have fired at most as
+    often as asked; None where that kind has no such setting.
     """
 
     rule: str

@@ -47,7 +47,7 @@ METRICS = (*SCALE_METRICS, *SHARE_METRICS, "volume")
 DIMENSIONS = ("project", "environment", "service", "model", "provider", "session_id", "user_id", "operation", "name")
 """What can be filtered and grouped by, beside `tag:KEY`, an attribute of the call."""
 
-AGGREGATES = ("mean", "sum", "max", "share", "p50", "p90", "p95", "p99")
+Aggregate = Literal["mean", "sum", "max", "share", "p50", "p90", "p95", "p99"]
 SEVERITIES = ("HIGH", "MEDIUM", "LOW")
 Severity = Literal["HIGH", "MEDIUM", "LOW"]
 
@@ -101,7 +101,7 @@ class Rule(_Told):
 
     name: Name
     metric: Metric
-    aggregate: Literal["mean", "sum", "max", "share", "p50", "p90", "p95", "p99"] = "mean"
+    aggregate: Aggregate = "mean"
     over: float | None = None
     under: float | None = None
     window: Annotated[Seconds, Field(ge=10, le=30 * 86_400)] = 900
@@ -167,7 +167,7 @@ class BaselineRule(Rule):
 
 
 class ShiftRule(Rule):
-    """Fires when the mean has moved by about `change`, found call by call with a stated mean time between false alarms."""
+    """Fires when the mean has moved by about `change`, with a stated mean time between false alarms."""
 
     kind: Literal["shift"]
     direction: Literal["up", "down"]
@@ -202,7 +202,7 @@ class AbsentRule(Rule):
 
     kind: Literal["absent"]
     metric: Metric = "volume"
-    aggregate: Literal["sum"] = "sum"
+    aggregate: Aggregate = "sum"
     min_expected: Annotated[int, Field(ge=0)] = 0
     season: Literal["day", "week"] = "day"
 
@@ -292,7 +292,6 @@ class Delivery(_Told):
     """How messages go out: how often an open incident is told again, and whom to tell that all is running."""
 
     repeat_every: Seconds = 4 * 3600
-    group_wait: Seconds = 10
     give_up_after: Seconds = 86_400
     heartbeat_url: SecretStr | None = None
     heartbeat_every: Annotated[Seconds, Field(ge=5)] = 60

@@ -75,8 +75,8 @@ class Series(msgspec.Struct, frozen=True):
     def from_bucket(self, first: int) -> Series:
         """The same without the buckets before `first`."""
         bins = self.bins[self.bins[:, 0] >= first] - np.array([first, 0, 0])
-        kept = [column[first:] for column in (self.n, self.total, self.squares, self.largest, self.beyond)]
-        return Series(self.start + first * self.step, self.step, *kept, bins)
+        kept = np.stack([self.n, self.total, self.squares, self.largest, self.beyond])[:, first:]
+        return series_of(self.start + first * self.step, self.step, kept, bins)
 
     def followed_by(self, later: Series) -> Series:
         """This series up to where the later one begins, then that one."""
@@ -86,7 +86,12 @@ class Series(msgspec.Struct, frozen=True):
             for name in ("n", "total", "squares", "largest", "beyond")
         ]
         bins = np.concatenate([self.bins[self.bins[:, 0] < keep], later.bins + np.array([keep, 0, 0])])
-        return Series(self.start, self.step, *columns, bins)
+        return series_of(self.start, self.step, np.stack(columns), bins)
+
+
+def series_of(start: int, step: int, rows: Floats, bins: NDArray[np.int64]) -> Series:
+    """A series from five rows: n, total, squares, largest, beyond."""
+    return Series(start, step, rows[0], rows[1], rows[2], rows[3], rows[4], bins)
 
 
 def source_of(rule: AlertRule) -> Source:
@@ -129,7 +134,8 @@ def read_series(
         groups = _top_groups(store, calls, parameters, min(MAX_GROUPS, max(MAX_CELLS // size, 1)))
         calls, parameters["groups"] = f"SELECT * FROM ({calls}) WHERE grouped IN {{groups:Array(String)}}", groups
     figures = ", ".join(
-        f"count(x{i}), ifNull(sum(x{i}), 0), ifNull(sum(x{i} * x{i}), 0), ifNull(max(x{i}), -inf), countIf({_beyond(source, f'x{i}')})"
+        f"count(x{i}), ifNull(sum(x{i}), 0), ifNull(sum(x{i} * x{i}), 0), ifNull(max(x{i}), -inf),"
+        f" countIf({_beyond(source, f'x{i}')})"
         for i, source in enumerate(sources)
     )
     sql = f"SELECT intDiv(at, {step}) AS bucket, grouped, {figures} FROM ({calls}) GROUP BY bucket, grouped"
@@ -144,7 +150,7 @@ def read_series(
             values[3] = -np.inf
             values[:, place[own].astype(np.int64) - first] = [column[own] for column in columns[5 * i : 5 * i + 5]]
             sorted_in = bins.get(name, NO_BINS) - np.array([first, 0, 0]) if bins else NO_BINS
-            found[source][name] = Series(since, step, *values, sorted_in)
+            found[source][name] = series_of(since, step, values, sorted_in)
     return found
 
 

@@ -82,14 +82,13 @@ _PHASES = "kind IN ('pending', 'firing', 'resolved', 'cleared')"
 
 _INCIDENTS = f"""
     SELECT incident_id, any(rule) AS rule, any(group) AS group,
-        argMaxIf(kind, (at, kind = 'firing'), {_PHASES}) AS phase, maxIf(at, {_PHASES}) AS changed_at, min(began) AS began,
-        argMaxIf(severity, at, {_PHASES}) AS severity,
+        argMaxIf(kind, (at, kind = 'firing'), {_PHASES}) AS phase, maxIf(at, {_PHASES}) AS changed_at,
+        min(incident_events.began) AS began, any(severity) AS severity,
         minIf(at, kind = 'firing') AS firing_at, countIf(kind = 'firing') > 0 AS fired,
-        maxIf(at, kind IN ('firing', 'reminder')) AS told_at,
-        countIf(kind = 'acknowledged') > 0 AS acknowledged, argMaxIf(author, at, kind = 'acknowledged') AS acknowledged_by,
-        argMaxIf(message, at, {_PHASES} AND message != '') AS message,
-        argMaxIf(evidence, at, kind = 'firing') AS evidence,
-        groupUniqArrayIf(event_id, kind IN ('firing', 'resolved', 'reminder')) AS event_ids
+        countIf(kind = 'acknowledged') > 0 AS acknowledged,
+        argMaxIf(author, at, kind = 'acknowledged') AS acknowledged_by,
+        argMaxIf(incident_events.message, (at, kind = 'firing'), {_PHASES}) AS message,
+        argMaxIf(incident_events.evidence, at, kind = 'firing') AS evidence
     FROM incident_events FINAL"""
 
 
@@ -136,7 +135,8 @@ def silences(store: Store, *, at: int | None = None) -> list[Row]:
     return store.query(
         """
         SELECT silence_id, matchers, starts, ends, author, comment FROM silences FINAL
-        WHERE {at:Int64} < 0 OR (toUnixTimestamp64Micro(starts) <= {at:Int64} AND {at:Int64} < toUnixTimestamp64Micro(ends))
+        WHERE {at:Int64} < 0
+            OR (toUnixTimestamp64Micro(starts) <= {at:Int64} AND {at:Int64} < toUnixTimestamp64Micro(ends))
         ORDER BY starts DESC LIMIT 1000
         """,
         {"at": -1 if at is None else at},
@@ -144,7 +144,7 @@ def silences(store: Store, *, at: int | None = None) -> list[Row]:
 
 
 def told_of(store: Store, incident_ids: Iterable[str]) -> list[Row]:
-    """Which messages these incidents are in: delivery_id, channel, event (firing, resolved, ...) and its event_id."""
+    """The messages that these incidents are in, delivered or not: delivery_id, channel, event_ids."""
     return store.query(
         """
         SELECT delivery_id, channel, JSONExtract(body, 'event_ids', 'Array(String)') AS event_ids FROM deliveries FINAL
