@@ -128,8 +128,18 @@ def test_migrations_are_applied_in_order_once_and_recorded(fresh: Store, tmp_pat
         "0002_scores.sql",
         "0003_cursors.sql",
         "0004_settle.sql",
+        "0010_incidents.sql",
     ]
-    assert tables(fresh) == {"schema_migrations", "spans", "scores", "cursors", "events"}
+    assert tables(fresh) == {
+        "schema_migrations",
+        "spans",
+        "scores",
+        "cursors",
+        "events",
+        "incident_events",
+        "silences",
+        "deliveries",
+    }
     assert migrate(fresh, directory=tmp_path) == []
     assert [number for number, _ in recorded(fresh)] == [1, 2, 3, 4]
 

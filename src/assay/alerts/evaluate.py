@@ -223,7 +223,7 @@ def sentence(rule: AlertRule, judged: Judgement, at: int) -> str:
     match rule:
         case ThresholdRule():
             side = "above" if rule.above is not None else "below"
-            sure = f"{rule.confidence:.0%} {interval}" if low != high else "exact"
+            sure = "exact" if rule.aggregate in ("sum", "max") else f"{rule.confidence:.0%} {interval}"
             return f"{told}, {sure}), limit {side} {_figure(usual)}"
         case BaselineRule():
             expected = f"expected {_figure(low)} to {_figure(high)}"

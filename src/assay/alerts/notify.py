@@ -117,7 +117,7 @@ def due(channel: str, delivery_id: str, body: Mapping[str, Any], now: int) -> De
     )
 
 
-def test_message(channel: str, now: int) -> DeliveryAttempt:
+def trial(channel: str, now: int) -> DeliveryAttempt:
     """A message that tells only that messages arrive."""
     body = {
         "schema": SCHEMA,

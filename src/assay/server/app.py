@@ -30,6 +30,8 @@ from assay.ingest.settler import Settler
 from assay.ingest.writer import Writer
 from assay.quality.live import LiveScoring
 from assay.records import Span
+from assay.server.alerting import Alerting
+from assay.server.alerts_api import add_alert_routes
 from assay.server.api import api
 from assay.server.auth import RequireKey
 from assay.store.connect import Store, open_store
@@ -68,11 +70,16 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
         stack.callback(housekeeper.stop)
         housekeeper.start()
         health = Health(store, journal, writer, receiver, readers, settler, scoring)
+        alerting = Alerting(store, config, url, health.figures)
+        stack.callback(alerting.stop)
+        alerting.start()
+        health.alerting = alerting
         dashboard = streamlit.App(
             str(files("assay.dashboard") / "app.py"),
             secrets={"assay_url": url, "assay_key": next(iter(config.keys), "")},
         )
         answers = api(store, health.figures, VERSION, rewrite=writer.rewrite, prices=prices, caught_up=writer.caught_up)
+        add_alert_routes(answers, store, config.alerts.rules, alerting.engine)
         # Spans and questions do not pass through the dashboard's own middleware.
         yield Starlette(
             routes=[
@@ -95,6 +102,7 @@ def answering(config: Config, url: str) -> Generator[ASGIApp]:
             store.insert("spans", stamped(arrow_table(spans, SPAN_SCHEMA), time.time_ns() // 1000))
 
         answers = api(store, lambda: (True, {"problems": []}), VERSION, rewrite=rewrite, prices=Prices(config.prices))
+        add_alert_routes(answers, store, config.alerts.rules)
         yield Starlette(routes=[Mount("/api", answers)])
 
 
@@ -118,13 +126,17 @@ class Health:
         self._receiver = receiver
         self._readers = readers
         self._scoring = scoring
+        self.alerting: Alerting | None = None
         self._started = time.monotonic()
 
     def figures(self) -> tuple[bool, dict[str, Any]]:
         """Whether the store answers and scoring works, and all counters."""
         writing = self._writer.last_error and f"writing: {self._writer.last_error}"
+        watched = self.alerting.problems if self.alerting else []
         problems = list(
-            filter(None, [self._store_problem(), writing, self._settler.last_error, *self._scoring.last_errors])
+            filter(
+                None, [self._store_problem(), writing, self._settler.last_error, *self._scoring.last_errors, *watched]
+            )
         )
         return not problems, {
             "version": VERSION,

@@ -78,18 +78,17 @@ def insert_attempts(store: Store, attempts: Sequence[DeliveryAttempt]) -> None:
         store.insert("deliveries", stamped(arrow_table(attempts, ATTEMPT_SCHEMA), time.time_ns() // 1000))
 
 
-_PHASES = "kind IN ('pending', 'firing', 'resolved', 'cleared')"
+_PHASES = "e.kind IN ('pending', 'firing', 'resolved', 'cleared')"
 
 _INCIDENTS = f"""
-    SELECT incident_id, any(rule) AS rule, any(group) AS group,
-        argMaxIf(kind, (at, kind = 'firing'), {_PHASES}) AS phase, maxIf(at, {_PHASES}) AS changed_at,
-        min(incident_events.began) AS began, any(severity) AS severity,
-        minIf(at, kind = 'firing') AS firing_at, countIf(kind = 'firing') > 0 AS fired,
-        countIf(kind = 'acknowledged') > 0 AS acknowledged,
-        argMaxIf(author, at, kind = 'acknowledged') AS acknowledged_by,
-        argMaxIf(incident_events.message, (at, kind = 'firing'), {_PHASES}) AS message,
-        argMaxIf(incident_events.evidence, at, kind = 'firing') AS evidence
-    FROM incident_events FINAL"""
+    SELECT e.incident_id AS incident_id, any(e.rule) AS rule, any(e.group) AS group, any(e.severity) AS severity,
+        argMaxIf(e.kind, (e.at, e.kind = 'firing'), {_PHASES}) AS phase, maxIf(e.at, {_PHASES}) AS changed_at,
+        min(e.began) AS began, minIf(e.at, e.kind = 'firing') AS firing_at, countIf(e.kind = 'firing') > 0 AS fired,
+        countIf(e.kind = 'acknowledged') > 0 AS acknowledged,
+        argMaxIf(e.author, e.at, e.kind = 'acknowledged') AS acknowledged_by,
+        argMaxIf(e.message, (e.at, e.kind = 'firing'), {_PHASES}) AS message,
+        argMaxIf(e.evidence, e.at, e.kind = 'firing') AS evidence
+    FROM incident_events AS e FINAL"""
 
 
 def incidents(
@@ -101,7 +100,7 @@ def incidents(
     """
     return store.query(
         f"""
-        SELECT * FROM ({_INCIDENTS} WHERE {{rule:String}} = '' OR rule = {{rule:String}} GROUP BY incident_id)
+        SELECT * FROM ({_INCIDENTS} WHERE {{rule:String}} = '' OR e.rule = {{rule:String}} GROUP BY incident_id)
         WHERE (empty({{phases:Array(String)}}) OR has({{phases:Array(String)}}, phase))
             AND changed_at >= fromUnixTimestamp64Micro({{since:Int64}})
         ORDER BY began DESC, incident_id LIMIT {{limit:UInt32}}
@@ -112,7 +111,7 @@ def incidents(
 
 def incident(store: Store, incident_id: str) -> Row | None:
     """One incident as in `incidents`, with all its `events`, or None."""
-    rows = store.query(f"{_INCIDENTS} WHERE incident_id = {{id:String}} GROUP BY incident_id", {"id": incident_id})
+    rows = store.query(f"{_INCIDENTS} WHERE e.incident_id = {{id:String}} GROUP BY incident_id", {"id": incident_id})
     if not rows:
         return None
     events = store.query(
