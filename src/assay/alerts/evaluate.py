@@ -156,13 +156,15 @@ def _(rule: BaselineRule, series: Series, last: int) -> Judgement:
 def _(rule: ShiftRule, series: Series, last: int) -> Judgement:
     step, sign = series.step, 1 if rule.direction == "up" else -1
     wanted = min(last + WARM_UP // step, len(series))
-    usual, deviation = _reference(rule, series, wanted)
+    usual, spread, deviation = _reference(rule, series, wanted)
     n, total = series.n[-wanted:], series.total[-wanted:]
     logarithm = rule.metric in SCALE_METRICS
     with np.errstate(invalid="ignore", divide="ignore"):
         moved = np.full(wanted, math.log(1 + sign * rule.change)) if logarithm else rule.change * usual
         slack = np.maximum(np.abs(moved) / deviation, SMALLEST_SHIFT) / 2
-        excess = np.where(n > 0, n * (sign * (total / n - usual) / deviation - slack), 0.0)
+        # Days differ: what is usual is only known to within their spread, which must not add up to an alarm.
+        unsure = np.nan_to_num(spread / deviation)
+        excess = np.where(n > 0, n * (sign * (total / n - usual) / deviation - slack - unsure), 0.0)
     week = _width(7 * DAY, step)
     a_bucket = (sliding(series.n, week) / np.minimum(np.arange(1, len(series) + 1), week))[-wanted:]
     limit = threshold_for(slack, a_bucket * rule.false_alarm_every / step)
@@ -273,8 +275,8 @@ def _standard_error(rule: AlertRule, series: Series, low: Floats, high: Floats) 
         return np.nan_to_num((high - low) / 2, nan=0.0, posinf=0.0)
 
 
-def _reference(rule: ShiftRule, series: Series, last: int) -> tuple[Floats, Floats]:
-    """The usual mean at this time, and the standard deviation of one call; NaN until enough is known.
+def _reference(rule: ShiftRule, series: Series, last: int) -> tuple[Floats, Floats, Floats]:
+    """The usual mean at this time, its spread over days, and one call's standard deviation; NaN until known.
 
     Usual is the median over past days of the hour before this time, or in the first days the day before.
     """
@@ -283,7 +285,7 @@ def _reference(rule: ShiftRule, series: Series, last: int) -> tuple[Floats, Floa
     n, total = sliding(series.n, hour), sliding(series.total, hour)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.where(n >= FEWEST_REFERENCE_CALLS, total / n, np.nan)
-    usual, _, known = median_and_spread(_past(mean, rule.season, step, last))
+    usual, spread, known = median_and_spread(_past(mean, rule.season, step, last))
     day, lag = _width(DAY, step), _width(FALLBACK_LAG, step)
     sums = (delayed(sliding(column, day), lag)[-last:] for column in (series.n, series.total, series.squares))
     n, total, squares = sums
@@ -291,7 +293,9 @@ def _reference(rule: ShiftRule, series: Series, last: int) -> tuple[Floats, Floa
         before = np.where(n >= FALLBACK_CALLS, total / n, np.nan)
         deviation = np.sqrt(np.maximum(squares / n - (total / n) ** 2, 0))
     enough = (n >= FALLBACK_CALLS) & (deviation > 1e-9)
-    return np.where(known >= FEWEST_REFERENCES, usual, before), np.where(enough, deviation, np.nan)
+    seasonal = known >= FEWEST_REFERENCES
+    usual, spread = np.where(seasonal, usual, before), np.where(seasonal, spread, 0.0)
+    return usual, spread, np.where(enough, deviation, np.nan)
 
 
 def _past(values: Floats, season: str, step: int, last: int) -> NDArray[np.float64]:

@@ -92,9 +92,14 @@ def replay(store: Store, book: RuleBook, since: int, until: int, at_most_a_week:
 
 
 def replayed(
-    rule: AlertRule, by_group: Mapping[str, Series], since: int, until: int, at_most_a_week: float
+    rule: AlertRule,
+    by_group: Mapping[str, Series],
+    since: int,
+    until: int,
+    at_most_a_week: float,
+    shown: int = SHOWN_EPISODES,
 ) -> Replayed:
-    """One rule over the series of all its groups."""
+    """One rule over the series of all its groups, with its first `shown` episodes."""
     judged = {g: judge(rule, series, (until - since) // series.step) for g, series in by_group.items()}
     episodes, firing_seconds = list[Episode](), 0
     for group, judgement in judged.items():
@@ -116,7 +121,7 @@ def replayed(
         calls=round(
             sum(float(series.n[(since - series.start) // series.step :].sum()) for series in by_group.values())
         ),
-        episodes=episodes[:SHOWN_EPISODES],
+        episodes=episodes[:shown],
         setting=setting,
         limit=limit,
         suggested=_suggested(rule, list(judged.values()), at_most_a_week * weeks) if setting else None,
