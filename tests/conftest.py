@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -188,12 +189,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Makes servers of the test's own, with settings as environment variables; ends them afterwards."""
+    """Makes servers of the test's own, with settings as environment variables, in a directory with `files`."""
     made: list[Server] = []
 
-    def make(**environment: str) -> Server:
+    def make(*files: Path, **environment: str) -> Server:
         directory = tmp_path / f"server-{len(made)}"
         directory.mkdir()
+        for file in files:
+            shutil.copy(file, directory)
         made.append(Server(directory, **environment))
         return made[-1].start()
 

@@ -12,12 +12,14 @@ import pytest
 
 from assay.errors import StoreError
 from assay.ingest.writer import newest_commit
-from assay.quality.follower import NAME, Follower, Work
+from assay.quality.follower import NAME, Follower, Work, cursor_name, first_cursor
 from assay.quality.lanes import Loaded
 from assay.quality.process import Scoring
+from assay.quality.retry import Retry
 from assay.quality.scorer import Conversation, Verdict
 from assay.records import Span
 from assay.store.connect import Row, Store
+from assay.store.cursors import START as START_CURSOR
 from assay.store.cursors import read_cursor, write_cursor
 from assay.store.rows import arrow_schema, arrow_table, stamped
 from assay.store.scores import scores_of
@@ -324,3 +326,94 @@ def test_a_follower_scores_in_the_background_until_it_is_stopped(store: Store) -
 
 def test_a_follower_that_never_started_stops(store: Store) -> None:
     following(store).stop()
+
+
+@pytest.fixture
+def lane() -> str:
+    """A follower's name that no other test uses."""
+    return f"lane {secrets.token_hex(4)}"
+
+
+def test_followers_share_the_calls_of_one_store(store: Store, lane: str) -> None:
+    begin = newest_commit(store)
+    span_ids = commit(store, *[{}] * 40)
+    for index in range(3):
+        write_cursor(store, cursor_name(lane, (index, 3)), (begin, "\x7f"))
+    followers = [following(store, name=lane, share=(index, 3)) for index in range(3)]
+    counts = [follower.step() for follower in followers]
+    assert sum(counts) == 40
+    assert min(counts) > 0
+    assert scored(store, span_ids) == set(span_ids)
+
+
+def test_who_takes_over_a_share_goes_on_where_the_last_of_the_former_was(store: Store, lane: str) -> None:
+    assert first_cursor(store, lane, (0, 1)) == START_CURSOR
+    write_cursor(store, lane, (100, "a"))
+    assert first_cursor(store, lane, (2, 3)) == (100, "a"), "three after one"
+    for index, at in enumerate((300, 200, 400)):
+        write_cursor(store, cursor_name(lane, (index, 3)), (at, "b"))
+    assert first_cursor(store, lane, (2, 3)) == (400, "b"), "its own"
+    assert first_cursor(store, lane, (0, 1)) == (200, "b"), "one after three"
+    write_cursor(store, lane, (500, "c"))
+    assert first_cursor(store, lane, (1, 3)) == (500, "c"), "three after one again"
+
+
+class Moody(Length):
+    """Fails as long as it is in a mood."""
+
+    name = "moody"
+    failing = True
+
+    def score(self, conversation: Conversation) -> Verdict:
+        if self.failing:
+            raise ConnectionError("not now")
+        return super().score(conversation)
+
+
+def test_a_failed_verdict_is_tried_again_later_and_given_up_in_the_end(store: Store) -> None:
+    moody, now = Moody(), time.time()
+    names = ("moody", "length")
+    retry = Retry(store, work(moody, Length()), lambda: names, lambda: (), now=lambda: now)
+    follower = following(store, moody, Length(), retry=retry)
+    [healed], [hopeless] = commit(store, {"response": "x"}), commit(store, {"response": "y"})
+    follower.step()
+
+    def labels(span_id: str) -> list[str]:
+        return [row["label"] for row in verdicts_on(store, span_id) if row["name"] == "moody"]
+
+    retry.step()
+    assert labels(healed) == ["failed"], "too soon"
+    moody.failing = False
+    rescue = Retry(
+        store,
+        lambda calls: work(moody)([c for c in calls if c["span_id"] == healed]),
+        lambda: names,
+        lambda: (),
+        now=lambda: now,
+    )
+    now += 20
+    rescue.step()
+    assert labels(healed) == ["text"]
+    moody.failing = True
+    for pause in (0, 70, 700):
+        assert labels(hopeless) == ["failed"]
+        now += pause
+        retry.step()
+    assert labels(hopeless) == ["gave up"]
+    [kept] = [row for row in verdicts_on(store, hopeless) if row["name"] == "moody"]
+    assert kept["comment"] == "failed: ConnectionError: not now"
+
+
+def test_what_rests_is_not_tried_again(store: Store) -> None:
+    moody, now = Moody(), time.time() + 60
+    [span_id] = commit(store, {})
+    following(store, moody).step()
+    moody.failing = False
+    resting = {"moody"}
+    retry = Retry(store, work(moody), lambda: ("moody",), lambda: resting, now=lambda: now)
+    retry.step()
+    assert verdicts_on(store, span_id)[0]["label"] == "failed"
+    resting.clear()
+    now += 60
+    retry.step()
+    assert verdicts_on(store, span_id)[0]["value"] == 0.02

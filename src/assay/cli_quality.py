@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from assay.cli_options import console
-from assay.terminal import bench_table
+from assay.cli_options import Project, Since, StoreUrl, Until, Url, asking, console
+from assay.terminal import backfill_progress, bench_table
 
 quality = typer.Typer(no_args_is_help=True, help="Quality scores: how well they agree with people.")
 
@@ -37,3 +37,43 @@ def quality_bench(
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(list(found)), indent=2).decode() + "\n")
     else:
         console.print(bench_table(msgspec.to_builtins(list(found))))
+
+
+@quality.command("backfill")
+def quality_backfill(
+    url: Url = None,
+    store: StoreUrl = None,
+    since: Since = None,
+    until: Until = None,
+    project: Project = None,
+    scorers: Annotated[
+        list[str] | None, typer.Option("--scorer", help="Only this score, such as toxicity; may be repeated.")
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, max=64, help="Processes that score, where the server runs.")] = 1,
+    dask: Annotated[str, typer.Option(help="A Dask scheduler instead, such as tcp://127.0.0.1:8786.")] = "",
+    restart: Annotated[bool, typer.Option("--restart", help="Begin anew, not where it was interrupted.")] = False,
+) -> None:
+    """Score history anew. Interrupted, the same command goes on where it stopped."""
+    what = {"since": since, "until": until, "project": project, "scorers": scorers}
+    with asking(url, store) as monitor, backfill_progress(console) as progress:
+        task = progress.add_task("scoring", total=None)
+        found = {"done": 0, "scores": 0}
+        for found in monitor.backfill(**what, processes=processes, dask=dask, restart=restart):
+            progress.update(task, completed=found["done"], total=found["total"])
+    console.print(f"{found['done']:,} calls scored, {found['scores']:,} scores written", highlight=False)
+
+
+@quality.command("follow")
+def quality_follow(
+    store: StoreUrl = None,
+    share: Annotated[str | None, typer.Option(help="Such as 2/3: the second of three that share the calls.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="End when no call is left.")] = False,
+) -> None:
+    """Score new calls of a store without serving: beside a server elsewhere, on a ClickHouse server's store."""
+    from assay.config import load_config
+    from assay.server.serve import follow
+
+    quality_settings = {} if share is None else {"quality": {**load_config().quality.model_dump(), "share": share}}
+    config = load_config(store=store, **quality_settings)
+    said = f"scoring share {config.quality.share} of {config.shown_store}"
+    follow(config, lambda: console.print(said, highlight=False, soft_wrap=True), once=once)

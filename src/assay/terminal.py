@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -78,6 +79,18 @@ def bench_table(figures: Iterable[Answer]) -> Table:
             f"{one['conversations_per_second']:,.0f}",
         )
     return table
+
+
+def backfill_progress(console: Console) -> Progress:
+    """A bar with calls done, calls a second and the time that is left."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("calls"),
+        TimeRemainingColumn(),
+        console=console,
+    )
 
 
 def alert_table(alerts: Iterable[Answer]) -> Table:

@@ -86,10 +86,24 @@ def server_findings(health: Mapping[str, Any], store: Store) -> list[Finding]:
             if refused
             else Finding("refused", "ok", "nothing was refused since the start")
         )
+    if quality := health.get("quality"):
+        found += _scoring(quality)
     return found + [_room(row) for row in store.query("SELECT name, free_space, total_space FROM system.disks")]
 
 
 _REFUSED = "the sender sends what cannot be stored; the last reason says what and where"
+
+
+def _scoring(quality: Mapping[str, Any]) -> list[Finding]:
+    lag = f"scores are {quality['lag_seconds']:.1f} s behind"
+    found = [
+        Finding("scoring", "warning", problem, "mend it in assay.toml, then restart") for problem in quality["problems"]
+    ]
+    found += [Finding("scoring", "warning", f"{name} rests: {why}", _RESTS) for name, why in quality["resting"].items()]
+    return found or [Finding("scoring", "ok", lag)]
+
+
+_RESTS = "the scorer failed again and again and is tried anew now and then; what it missed in the last hour follows"
 
 
 def _room(disk: Mapping[str, Any]) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -172,6 +173,17 @@ class Monitor:
         given = {**filters, "dry_run": str(dry_run).lower()}
         return self._parsed(self._request("POST", "/reprice", given, timeout=None))
 
+    def backfill(self, **what: Any) -> Iterator[Answer]:
+        """Score history anew: since=, until=, project=, scorers=[...], processes=, dask=, restart=.
+
+        Tells how far it is: `done` and `total` calls, `scores` written. Left early, the same question goes on there.
+        """
+        lines = self._lines("POST", "/quality/backfill", json=_given(what), timeout=None)
+        for line in lines:
+            if "error" in line:
+                raise AssayError(line["error"])
+            yield line
+
     def doctor(self) -> list[Answer]:
         """What may be wrong with the server and its calls: check, status (ok, warning, failure), found, fix."""
         return self._get("/doctor", {})["findings"]
@@ -215,6 +227,16 @@ class Monitor:
                     response.read()
                     raise _refusal(response)
                 yield from response.iter_bytes()
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    def _lines(self, method: str, path: str, **options: Any) -> Iterator[Answer]:
+        try:
+            with self._client.stream(method, path, **options) as response:
+                if response.status_code != 200:
+                    response.read()
+                    raise _refusal(response)
+                yield from map(loads, response.iter_lines())
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
 

@@ -17,11 +17,12 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from assay.quality.kind import INTERRUPTED, hindrance
 from assay.quality.scorer import Conversation, Verdict, logistic, unknown, version_of
 from assay.quality.text import RESPONSE_CHARS, STOP_WORDS
-from assay.quality.words import WEIGHTS, Floats, Reading, Words, unit
+from assay.quality.words import WEIGHTS, Floats, Reading, Remembered, Words, unit
 
 BOUNDARY = 0
 SHAPES = ("number", "name", "ing", "ed", "ly", "ion", "s", "al", "er", "long", "short")
@@ -48,12 +49,12 @@ LEAST_SIDE = 8
 """Words on either side of a jump: a closing "I hope this helps!" is none."""
 _OUT_OF_ORDER = 0.6
 _OPENS_IN_THE_MIDDLE = 0.1
-_SHAPES_KEPT = 50_000
 _CUT_BY_LIMIT = 0.8
 _CUT_MID_PHRASE = 0.75
 _NO_END_MARK = 0.5
 
 _ITEM = re.compile(r"(?:^|\n|(?<=[.!?:] ))\s*(\d{1,2})[.)](?=\s)")
+_NUMBERED = re.compile(r"\d[.)]\s")
 _REFERRING = """
     they it this these those he she them his her its their however additionally moreover furthermore also overall
     finally therefore thus but and or so then next another similarly meanwhile besides lastly instead
@@ -69,33 +70,29 @@ class Fluency:
     """How usual it is that a word of one class follows another: log P(b|a) / P(b), clipped to +-4."""
 
     def __init__(self, frequent: Sequence[str], table: Floats, version: str) -> None:
-        self._classes = {word: place for place, word in enumerate(frequent, start=1 + len(SHAPES))}
-        self._shapes: dict[str, int] = {}
-        self._table = table
+        self._frequent = {word: place for place, word in enumerate(frequent, start=1 + len(SHAPES))}
+        self._classes = Remembered(self._class)
+        self._ratios, self._width = table.ravel(), table.shape[1]
         self.version = version
 
     def classes(self, reading: Reading) -> list[int]:
         """Class of each word, with BOUNDARY before each sentence and at the end."""
-        known, shapes = self._classes, self._shapes
-        found = [
-            known.get(low) or shapes.get(word) or self._shape(word)
-            for low, word in zip(reading.lower, reading.words, strict=True)
-        ]
-        for start in reversed(reading.starts):
-            found.insert(start, BOUNDARY)
+        known = list(map(self._classes.__getitem__, reading.words))
+        found: list[int] = []
+        for start, end in pairwise([*reading.starts, len(known)]):
+            found.append(BOUNDARY)
+            found += known[start:end]
         found.append(BOUNDARY)
         return found
 
-    def _shape(self, word: str) -> int:
-        if len(self._shapes) >= _SHAPES_KEPT:
-            self._shapes.clear()
-        found = self._shapes[word] = shape(word)
-        return found
+    def _class(self, word: str) -> int:
+        return self._frequent.get(word.lower()) or shape(word)
 
     def surprise(self, reading: Reading) -> tuple[float, int]:
         """Mean log ratio over neighbouring words (about 1 in English, 0 at random), and their number."""
         classes = np.array(self.classes(reading))
-        return float(self._table[classes[:-1], classes[1:]].sum()) / (len(classes) - 1), len(classes) - 1
+        ratios = self._ratios.take(classes[:-1] * self._width + classes[1:])
+        return float(np.add.reduce(ratios)) / len(ratios), len(ratios)
 
 
 def shape(word: str) -> int:
@@ -166,17 +163,15 @@ class Coherence:
 
     def _jump(self, reading: Reading, prompt: Reading) -> Defect:
         """Whether what follows some sentence is far in subject from all before it, prompt included."""
-        ends = np.array(reading.starts[1:])
-        inner = (ends >= LEAST_SIDE) & (ends <= len(reading.words) - LEAST_SIDE)
-        if not inner.any():
+        last = len(reading.words) - LEAST_SIDE
+        inner = [place for place, start in enumerate(reading.starts[1:]) if LEAST_SIDE <= start <= last]
+        if not inner:
             return Defect("another subject", 0.0, "")
-        upto = np.cumsum(self._words.sentence_vectors(reading), axis=0)
-        asked = unit(self._words.sentence_vectors(prompt).sum(0))
-        before, after = unit(unit(upto[:-1]) + asked), unit(upto[-1] - upto[:-1])
-        likeness = np.where(inner, (before * after).sum(1), 1.0)
-        place = int(likeness.argmin())
+        asked = unit(np.add.reduce(self._words.sentence_vectors(prompt))).astype(np.float64)
+        likeness = likenesses(self._words.sentence_vectors(reading), asked)
+        place = min(inner, key=likeness.__getitem__)
         sign = f'jumps at "{_short(reading.sentences[place + 1])}"'
-        return Defect("another subject", _degree(float(likeness[place]), SUBJECT), sign)
+        return Defect("another subject", _degree(likeness[place], SUBJECT), sign)
 
     def _strange(self, reading: Reading) -> list[str]:
         """Lower-case words that are in no list: most are typos or noise. Names and numbers do not count."""
@@ -187,6 +182,30 @@ class Coherence:
 def _degree(value: float, curve: tuple[float, float]) -> float:
     middle, slope = curve
     return logistic(slope * (value - middle))
+
+
+def likenesses(vectors: Floats, asked: NDArray[np.float64]) -> list[float]:
+    """After each sentence but the last: the cosine of what follows with what came before and was asked.
+
+    Both of the latter count alike: a unit vector each. `asked` is one, or of zeros. Only products of sums are
+    needed, in double precision, since what follows is a difference of them.
+    """
+    upto = np.cumsum(vectors, axis=0, dtype=np.float64)
+    whole = upto[-1]
+    with_itself, with_whole, with_asked = (
+        np.vecdot(upto, upto).tolist(),
+        (upto @ whole).tolist(),
+        (upto @ asked).tolist(),
+    )
+    size, in_asked, of_asked = with_itself[-1], with_asked[-1], float(asked @ asked)
+    found: list[float] = []
+    for own, shared, towards in zip(with_itself[:-1], with_whole, with_asked, strict=False):
+        scale = own**-0.5 if own else 0.0
+        follows = size - 2 * shared + own
+        before = scale * scale * own + 2 * scale * towards + of_asked
+        product = scale * (shared - own) + in_asked - towards
+        found.append(product / math.sqrt(follows * before) if follows > 0 < before else 0.0)
+    return found
 
 
 def repetition(reading: Reading) -> float:
@@ -208,7 +227,7 @@ def lost_words(reading: Reading) -> Defect:
 
 def out_of_order(reading: Reading) -> Defect:
     """Whether list items are not numbered 1, 2, 3, or the text opens with a word that goes on from another."""
-    numbers = [int(number) for number in _ITEM.findall(reading.text)]
+    numbers = [int(number) for number in _ITEM.findall(reading.text)] if _NUMBERED.search(reading.text) else []
     if numbers and (numbers[0] > 1 or any(b not in (1, a + 1) for a, b in pairwise(numbers))):
         return Defect("out of order", _OUT_OF_ORDER, f"items numbered {', '.join(map(str, numbers[:8]))}")
     if len(reading.starts) > 1 and reading.lower[0] in _GOES_ON:

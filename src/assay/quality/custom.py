@@ -118,4 +118,4 @@ def _hash_of(function: Function) -> str:
     try:
         return version_of(inspect.getsource(function))
     except (OSError, TypeError):
-        return version_of(function.__code__.co_code)
+        return version_of(getattr(function, "__qualname__", repr(function)))

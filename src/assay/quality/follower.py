@@ -64,6 +64,11 @@ class Follower:
         """How far the newest stored call is ahead of the newest scored one, in seconds of arrival."""
         return max(self._committed_at() - self._cursor[0], 0) / 1e6 if self._cursor[0] else 0.0
 
+    @property
+    def caught_up(self) -> bool:
+        """Whether it has got to the newest commit."""
+        return self._cursor[0] >= self._committed_at()
+
     def start(self) -> None:
         """Begin to follow."""
         self._thread.start()

@@ -9,13 +9,17 @@ human-labelled sets (docs/quality.md).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise, repeat
+from operator import itemgetter
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from assay.quality.kind import Kind, hindrance
 from assay.quality.scorer import Conversation, Verdict, logistic, unknown, version_of
-from assay.quality.text import CONTEXT_CHARS, RESPONSE_CHARS, STOP_WORDS
+from assay.quality.text import CONTEXT_CHARS, RESPONSE_CHARS
 from assay.quality.words import Floats, Reading, Words
 
 STOP_WORD_WEIGHT = 0.15
@@ -114,55 +118,55 @@ class _Claims:
 
     def __init__(self, response: Reading, words: Words) -> None:
         self._reading = response
-        self._index = {stem: place for place, stem in enumerate(dict.fromkeys(response.stems))}
-        self._ids = np.array([self._index[stem] for stem in response.stems])
-        self._spans = list(zip(response.starts, [*response.starts[1:], len(response.words)], strict=True))
-        rarities = np.zeros(len(self._index), np.float32)
-        for stem, word in zip(response.stems, response.lower, strict=True):
-            rarities[self._index[stem]] = words.rarity(stem) * (STOP_WORD_WEIGHT if word in STOP_WORDS else 1.0)
+        weights = words.weights(response, STOP_WORD_WEIGHT)
+        self._index = {stem: place for place, stem in enumerate(weights)}
+        self._ids = np.array(list(map(self._index.__getitem__, response.stems)))
+        self._spans = list(pairwise([*response.starts, len(response.words)]))
+        rarities = np.array(list(weights.values()), np.float32)
         self._weights: Floats = np.zeros((len(self._index), len(self._spans)), np.float32)
-        for place, (start, end) in enumerate(self._spans):
-            ids = self._ids[start:end]
-            self._weights[ids, place] = rarities[ids]
+        sentence = np.repeat(np.arange(len(self._spans)), [end - start for start, end in self._spans])
+        self._weights[self._ids, sentence] = rarities[self._ids]
         self._totals = self._weights.sum(0)
-        self._telling = [
-            place
-            for place, (word, low) in enumerate(zip(response.words, response.lower, strict=True))
-            if word[0].isdigit() or word[0].isupper() or low in OF_ONESELF
-        ]
+        self._telling = [list(self._tells(start, end)) for start, end in self._spans]
+
+    def _tells(self, start: int, end: int) -> Iterator[tuple[int, str, str]]:
+        """Places of the numbers, the names and the words of oneself in a sentence, with what they are."""
+        for place, word in enumerate(self._reading.words[start:end], start):
+            if word[0].isdigit():
+                yield place, "number", word
+            elif self._reading.lower[place] in OF_ONESELF:
+                yield place, "oneself", word
+            elif place > start and len(word) > 1 and word[0].isupper():
+                yield place, "name", word
 
     def supports(self, chunk: list[str]) -> list[Support]:
         """How far each sentence is in one chunk."""
-        index, words, lower = self._index, self._reading.words, self._reading.lower
-        places = np.array([index.get(stem, -1) for stem in chunk])
+        places = np.array(list(map(self._index.get, chunk, repeat(-1))))
         at = np.flatnonzero(places >= 0)
-        passages = np.zeros((len(chunk) // PASSAGE_WORDS + 2, len(index)), np.bool_)
-        passages[at // PASSAGE_WORDS, places[at]] = True
-        passages[at // PASSAGE_WORDS + 1, places[at]] = True
+        passage, stem = at // PASSAGE_WORDS, places[at]
+        passages = np.zeros((len(chunk) // PASSAGE_WORDS + 2, len(self._index)), np.float32)
+        passages[passage, stem] = 1
+        passages[passage + 1, stem] = 1
         known = passages.max(axis=0)
-        covered = known.astype(np.float32) @ self._weights
-        together = (passages.astype(np.float32) @ self._weights).max(0) / np.maximum(self._totals, 1e-9)
-        pairs = self._pairs_found(places)
-        missing = ~known[self._ids]
-        telling = [place for place in self._telling if missing[place]]
+        covered = (known @ self._weights).tolist()
+        together = ((passages @ self._weights).max(0) / np.maximum(self._totals, 1e-9)).tolist()
+        totals = self._totals.tolist()
+        pairs = [0, *self._pairs_found(places).cumsum().tolist()]
+        has = known[self._ids].tolist()
         return [
             Support(
-                weight=float(self._totals[place]),
-                covered=float(covered[place]),
-                passage=float(together[place]) if self._totals[place] else 1.0,
+                weight=totals[place],
+                covered=covered[place],
+                passage=together[place] if totals[place] else 1.0,
                 pairs=end - start - 1,
-                pairs_found=int(pairs[start : end - 1].sum()),
-                numbers=tuple(words[p] for p in telling if start <= p < end and words[p][0].isdigit()),
-                names=tuple(words[p] for p in telling if start < p < end and self._is_name(p)),
-                of_oneself=any(lower[p] in OF_ONESELF for p in telling if start <= p < end),
+                pairs_found=pairs[end - 1] - pairs[start],
+                numbers=tuple(word for p, kind, word in telling if kind == "number" and not has[p]),
+                names=tuple(word for p, kind, word in telling if kind == "name" and not has[p]),
+                of_oneself=any(kind == "oneself" and not has[p] for p, kind, _ in telling),
                 sentence=self._reading.sentences[place],
             )
-            for place, (start, end) in enumerate(self._spans)
+            for place, ((start, end), telling) in enumerate(zip(self._spans, self._telling, strict=True))
         ]
-
-    def _is_name(self, place: int) -> bool:
-        word = self._reading.words[place]
-        return word[0].isupper() and len(word) > 1 and word.lower() not in OF_ONESELF
 
     def _pairs_found(self, places: NDArray[np.intp]) -> NDArray[np.bool_]:
         """For each word of the response but the last: whether the chunk has it before the same next word."""
@@ -187,11 +191,10 @@ def total(supports: list[Support]) -> float:
 
 
 def _reason(supports: list[Support], origin: str) -> str:
-    unsupported = [s for s in supports if s.total < MIDDLE]
+    unsupported = [(of_one, s.sentence) for s in supports if (of_one := s.total) < MIDDLE]
     line = f"{len(supports) - len(unsupported)} of {len(supports)} sentences supported by {origin}"
     if unsupported:
-        worst = min(unsupported, key=lambda s: s.total)
-        line += f'; not supported: "{_short(worst.sentence)}"'
+        line += f'; not supported: "{_short(min(unsupported, key=itemgetter(0))[1])}"'
     novel = list(dict.fromkeys(n for s in supports for n in (*s.numbers, *s.names)))
     if novel:
         line += f"; not in it: {', '.join(novel[:5])}"

@@ -21,9 +21,9 @@ _CODE_LINE = re.compile(
     r"|.*[;{}]\s*|[\w.\[\]\"']+\s*[-+*/]?=\s*\S.*|.*\w\(.*\)\s*:?\s*|\s*(?:#|//|--|\*).*)$"
 )
 _TABLE_ROW = re.compile(r"^\s*\|.*\|\s*$|^[^\n]*\t[^\n]*\t|^[^,\n]{1,30}(?:,[^,\s][^,\n]{0,30}){2,}$")
-_CODE_SIGN = re.compile(r"[({;=}#]|//|--|\*")
-_TABLE_SIGN = re.compile(r"[|\t]|,\S")
-"""Every line of code, and every row of a table, has one of these."""
+_CODE_SIGNS = ("(", "{", ";", "=", "}", "#", "//", "--", "*")
+_TIGHT_COMMA = re.compile(r",\S")
+"""A text of code has one of the signs; a table has this, a bar or a tab."""
 _FOREIGN = """
     el los las una unas que por para como está están estoy puede pueden pero muy también donde cuando todos todas
     esto esta este eso ese nos ustedes nosotros ella ellos nuestro nuestra porque qué quién cómo hay fue yo
@@ -80,9 +80,9 @@ def kind(text: str, plain: str, lower: list[str]) -> Kind:
         return "empty"
     if is_json(text):
         return "json"
-    if len(plain) < 0.4 * len(text) or (_CODE_SIGN.search(plain) and _mostly(_CODE_LINE, plain)):
+    if len(plain) < 0.4 * len(text) or _is_code(plain):
         return "code"
-    if _TABLE_SIGN.search(plain) and _mostly(_TABLE_ROW, plain):
+    if _is_table(plain):
         return "table"
     if is_foreign(plain, lower):
         return "foreign"
@@ -112,8 +112,22 @@ def is_foreign(plain: str, lower: list[str]) -> bool:
     return foreign >= 2 and foreign > sum(map(STOP_WORDS.__contains__, lower))
 
 
+def _is_code(plain: str) -> bool:
+    return "\n" in plain and any(map(plain.__contains__, _CODE_SIGNS)) and _mostly(_CODE_LINE, plain)
+
+
+def _is_table(plain: str) -> bool:
+    if "\n" not in plain or not ("|" in plain or "\t" in plain or _TIGHT_COMMA.search(plain)):
+        return False
+    return _mostly(_TABLE_ROW, plain)
+
+
 def _mostly(shape: re.Pattern[str], text: str) -> bool:
     """Whether at least two lines, and 60% of all that are not blank, have this shape."""
     lines = [line[:200] for line in text.split("\n") if line.strip()][:60]
-    matching = sum(shape.match(line) is not None for line in lines)
-    return matching >= 2 and matching >= 0.6 * len(lines)
+    matching, needed = len(lines), max(2, 0.6 * len(lines))
+    for line in lines:
+        matching -= shape.match(line) is None
+        if matching < needed:
+            return False
+    return matching >= needed

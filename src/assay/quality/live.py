@@ -41,6 +41,11 @@ class LiveScoring:
             running.pool.close()
 
     @property
+    def caught_up(self) -> bool:
+        """Whether nothing that is settled waits to be scored."""
+        return all(running.follower.caught_up for running in self._lanes)
+
+    @property
     def last_errors(self) -> list[str]:
         """What stops scoring at the moment."""
         return [running.follower.last_error for running in self._lanes if running.follower.last_error]

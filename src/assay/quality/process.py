@@ -6,30 +6,30 @@ recorded as failed, a new process is started, and the rest of the batch is score
 
 from __future__ import annotations
 
-import logging
 import queue
 from collections.abc import Collection, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import chain
+from itertools import chain, repeat
 from typing import NamedTuple
 
 from assay.config import Quality
 from assay.processes import ProcessEnded, RemoteObject
 from assay.quality.calls import Who, conversation_of, score_of
 from assay.quality.lanes import Lane, Loaded, load
-from assay.quality.scorer import Conversation, Scorer, Verdict, checked, guarded, unknown
+from assay.quality.scorer import SHARED, Conversation, Scorer, guarded, guarded_all, unknown
 from assay.quality.watch import FAILED, Watch
 from assay.records import Score
 from assay.store.connect import Row
 
 WHOLE_BATCH = ""
-"""Stands for a call's id where a scorer is at all calls of a batch together."""
-
-BATCH = 64
-"""Calls that a scorer which takes batches gets at once, within the time limit of one."""
+"""Stands for a call's id where a scorer is at several calls together."""
 
 
-log = logging.getLogger(__name__)
+QUICK = ("local", "lexical")
+"""Tiers whose scorers take about a millisecond a call: to tell of each call would cost more."""
+
+ALL: frozenset[str] = frozenset()
+"""Stands for all scores."""
 
 
 class At(NamedTuple):
@@ -39,45 +39,42 @@ class At(NamedTuple):
     span_id: str
 
 
+class Description(NamedTuple):
+    """Who scores, all scores that could be asked for, and what kept scorers from being loaded."""
+
+    who: list[Who]
+    offered: list[str]
+    problems: list[str]
+
+
 class Scoring:
     """Loaded scorers at work; what runs in the process."""
 
-    def __init__(self, loaded: Loaded) -> None:
-        self._scorers, self._problems = loaded
+    def __init__(self, loaded: Loaded, only: frozenset[str] = ALL) -> None:
+        self._offered, self._problems = loaded
+        self._scorers = [one for one in self._offered if not only or one.name in only]
 
     @classmethod
-    def of_lane(cls, lane: Lane, settings: Quality) -> Scoring:
-        """With the scorers of this lane."""
-        return cls(load(lane, settings))
+    def of_lane(cls, lane: Lane, settings: Quality, only: frozenset[str] = ALL) -> Scoring:
+        """With this lane's scorers that give one of the scores `only`, or with all of them."""
+        return cls(load(lane, settings), only)
 
-    def describe(self) -> tuple[list[Who], list[str]]:
-        """Who scores here, and what kept others from being loaded."""
-        return list(map(Who.of, self._scorers)), list(self._problems)
+    def describe(self) -> Description:
+        """Who scores here."""
+        names = [one.name for one in self._offered]
+        return Description(list(map(Who.of, self._scorers)), names, list(self._problems))
 
     def score(
         self, calls: Sequence[Row], without: Collection[str] = (), broken: Collection[At] = ()
     ) -> Generator[At, None, list[Score]]:
         """The scores of these calls, telling where it is; leaves out the scores `without` and what broke before."""
-        conversations = [conversation_of(call) for call in calls]
         scores = list[Score]()
-        singly = list[Scorer]()
-        for scorer in self._scorers:
-            if scorer.name in without:
-                continue
-            if not hasattr(scorer, "score_all") or At(scorer.name, WHOLE_BATCH) in broken:
-                singly.append(scorer)
-                continue
-            verdicts = list[Verdict]()
-            for start in range(0, len(calls), BATCH):
-                yield At(scorer.name, WHOLE_BATCH)
-                verdicts += _together(scorer, conversations[start : start + BATCH])
-            scores += map(score_of, calls, [Who.of(scorer)] * len(calls), verdicts)
-        for call, conversation in zip(calls, conversations, strict=True):
-            for scorer in singly:
-                at = At(scorer.name, call["span_id"])
-                if at not in broken:
-                    yield at
-                    scores.append(score_of(call, Who.of(scorer), guarded(scorer, conversation)))
+        for start in range(0, len(calls), SHARED):
+            part = calls[start : start + SHARED]
+            conversations = list(map(conversation_of, part))
+            for scorer in self._scorers:
+                if scorer.name not in without:
+                    scores += yield from _part(scorer, part, conversations, broken)
         return scores
 
     def scores(self, calls: Sequence[Row]) -> list[Score]:
@@ -90,25 +87,33 @@ class Scoring:
                 return end.value
 
 
-def _together(scorer: Scorer, conversations: Sequence[Conversation]) -> list[Verdict]:
-    """The verdicts of a scorer that takes batches; where it fails on a batch, each conversation is tried alone."""
-    try:
-        verdicts = list(map(checked, scorer.score_all(conversations)))  # pyright: ignore[reportAttributeAccessIssue]
-        if len(verdicts) == len(conversations):
-            return verdicts
-    except Exception:
-        log.warning("%s cannot score a batch of %d", scorer.name, len(conversations), exc_info=True)
-    return [guarded(scorer, conversation) for conversation in conversations]
+def _part(
+    scorer: Scorer, calls: Sequence[Row], conversations: Sequence[Conversation], broken: Collection[At]
+) -> Generator[At, None, list[Score]]:
+    """One scorer's scores of some calls: of all at once where it is quick, and has not broken down over it."""
+    whole, who = At(scorer.name, WHOLE_BATCH), Who.of(scorer)
+    if (scorer.scorer in QUICK or hasattr(scorer, "score_all")) and whole not in broken:
+        yield whole
+        return list(map(score_of, calls, repeat(who), guarded_all(scorer, conversations)))
+    scores = list[Score]()
+    for call, conversation in zip(calls, conversations, strict=True):
+        at = At(scorer.name, call["span_id"])
+        if at not in broken:
+            yield at
+            scores.append(score_of(call, who, guarded(scorer, conversation)))
+    return scores
 
 
 class ScoringProcess:
     """Scores batches of calls in its process. Call it from one thread at a time; `close` at the end."""
 
-    def __init__(self, lane: Lane, settings: Quality, watch: Watch | None = None) -> None:
-        self.watch = watch or Watch()
+    def __init__(self, lane: Lane, settings: Quality, only: frozenset[str] = ALL) -> None:
+        self.watch = Watch()
+        self.offered: Collection[str] = ()
         self.problems: Sequence[str] = ()
         self._lane: Lane = lane
         self._settings = settings
+        self._only = only
         self._remote: RemoteObject | None = None
         self._ending = False
         self._who: dict[str, Who] = {}
@@ -121,8 +126,8 @@ class ScoringProcess:
     def start(self) -> RemoteObject:
         """The process, started where there is none. Raises ProcessEnded where it cannot start."""
         if self._remote is None:
-            self._remote = RemoteObject(Scoring.of_lane, self._lane, self._settings)
-            who, self.problems = self._remote.ask("describe")
+            self._remote = RemoteObject(Scoring.of_lane, self._lane, self._settings, self._only)
+            who, self.offered, self.problems = self._remote.ask("describe")
             self._who = {one.name: one for one in who}
         return self._remote
 
@@ -164,19 +169,20 @@ class ScoringProcess:
 
     def _failed(self, calls: Sequence[Row], broken: dict[At, str], resting: dict[str, str]) -> Generator[Score]:
         for call in calls:
-            for (name, span_id), why in broken.items():
-                if span_id == call["span_id"]:
-                    yield score_of(call, self._who[name], unknown(why, FAILED))
-            for name, why in resting.items():
-                reason = f"not scored: the scorer rests, it failed again and again ({why})"
-                yield score_of(call, self._who[name], unknown(reason, FAILED))
+            reasons = {
+                name: f"not scored: the scorer rests, it failed again and again ({why})"
+                for name, why in resting.items()
+            }
+            reasons |= {at.name: why for at, why in broken.items() if at.span_id == call["span_id"]}
+            for name, why in reasons.items():
+                yield score_of(call, self._who[name], unknown(why, FAILED))
 
 
 class ScoringPool:
     """Several processes of one lane. `submit` a batch from any thread, or call it, which spreads the batch."""
 
-    def __init__(self, lane: Lane, settings: Quality, processes: int = 1) -> None:
-        self.processes = [ScoringProcess(lane, settings) for _ in range(processes)]
+    def __init__(self, lane: Lane, settings: Quality, processes: int = 1, only: frozenset[str] = ALL) -> None:
+        self.processes = [ScoringProcess(lane, settings, only) for _ in range(processes)]
         self._threads = ThreadPoolExecutor(processes, thread_name_prefix=f"assay-{lane}")
         self._idle: queue.SimpleQueue[ScoringProcess] = queue.SimpleQueue()
         for process in self.processes:
@@ -206,6 +212,11 @@ class ScoringPool:
     def names(self) -> Collection[str]:
         """The scores it gives, once it has started."""
         return {name for process in self.processes for name in process.names}
+
+    def offered(self) -> Collection[str]:
+        """All scores that could be asked for. Starts a process if none runs: raises what that does."""
+        self.submit([]).result()
+        return {name for process in self.processes for name in process.offered}
 
     @property
     def problems(self) -> list[str]:

@@ -13,11 +13,12 @@ import numpy as np
 from assay.quality.kind import Kind, hindrance
 from assay.quality.scorer import Conversation, Verdict, logistic, unknown, version_of
 from assay.quality.text import RESPONSE_CHARS, STOP_WORDS
-from assay.quality.words import Floats, Reading, Words, cosine, unit
+from assay.quality.words import Floats, Reading, Words, cosine, length
 
 STOP_WORD_WEIGHT = 0.1
 MIDDLE = 0.85
 STEEPNESS = 2.5
+_NONE = np.float32(1e-9)
 _SCORED: frozenset[Kind] = frozenset({"table"})
 
 
@@ -70,19 +71,19 @@ class Relevance:
             return Evidence(recall, recall, recall, recall, found, missed)
         asked = self._words.sentence_vectors(prompt)
         answered = self._words.sentence_vectors(response)
-        last, answer = _question(asked), np.add.reduce(answered)
+        last, whole, answer = _question(asked), np.add.reduce(asked), np.add.reduce(answered)
         return Evidence(
             recall,
-            cosine(np.add.reduce(asked), answer),
+            cosine(whole, answer),
             cosine(last, answer),
-            float((unit(answered) @ unit(last)).max()),
+            float(((answered @ last) / (np.sqrt(np.vecdot(answered, answered)) + _NONE)).max()) / length(last),
             found,
             missed,
         )
 
     def _recall(self, prompt: Reading, response: Reading) -> tuple[float, tuple[str, ...], tuple[str, ...]]:
         answered = set(response.stems)
-        weights = {s: self._weight(s, w) for s, w in zip(prompt.stems, prompt.lower, strict=True)}
+        weights = self._words.weights(prompt, STOP_WORD_WEIGHT)
         shown = dict(zip(prompt.stems, prompt.words, strict=True))
         ranked = sorted(weights, key=weights.__getitem__, reverse=True)
         ranked = [s for s in ranked if shown[s].lower() not in STOP_WORDS]
@@ -92,9 +93,6 @@ class Relevance:
             tuple(shown[s] for s in ranked if s in answered)[:3],
             tuple(shown[s] for s in ranked if s not in answered)[:3],
         )
-
-    def _weight(self, stem: str, word: str) -> float:
-        return self._words.rarity(stem) * (STOP_WORD_WEIGHT if word in STOP_WORDS else 1.0)
 
 
 def _without_content(prompt: Reading, response: Reading) -> Verdict | None:
@@ -109,14 +107,13 @@ def _without_content(prompt: Reading, response: Reading) -> Verdict | None:
 
 def _question(asked: Floats) -> Floats:
     """The vector of the last sentence that has one: in a long prompt the question tends to come last."""
-    filled = np.flatnonzero(np.any(asked, axis=1))
-    return asked[filled[-1] if len(filled) else -1]
+    return next((vector for vector in asked[::-1] if vector.any()), asked[-1])
 
 
 def _confidence(prompt: Reading, response: Reading) -> float:
     """Share of content words with a known vector, scaled down where there are few of them."""
     counted = len(prompt.rows) + len(response.rows)
-    known = (np.count_nonzero(prompt.rows >= 0) + np.count_nonzero(response.rows >= 0)) / counted
+    known = (prompt.known + response.known) / counted
     return round(known * min(1.0, min(len(prompt.content), len(response.content)) / 3), 2)
 
 

@@ -8,11 +8,17 @@ Scorer; `sets.py` names the sets.
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import msgspec
+
+SHARED = 32
+"""So many conversations are scored by one scorer before the next one gets them: each text is cut once for all."""
+
+log = logging.getLogger(__name__)
 
 
 class Conversation(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +85,31 @@ def unknown(reason: str, label: str = "") -> Verdict:
 def assess(scorers: Iterable[Scorer], conversation: Conversation) -> dict[str, Verdict]:
     """The verdict of every scorer by metric name. Never raises on behalf of a scorer."""
     return {scorer.name: guarded(scorer, conversation) for scorer in scorers}
+
+
+def assess_all(scorers: Sequence[Scorer], conversations: Sequence[Conversation]) -> list[dict[str, Verdict]]:
+    """`assess` of each conversation, faster: a scorer that has `score_all` gets many at once. Never raises.
+
+    The verdicts are those of `assess` but for rounding (1e-6).
+    """
+    found: list[dict[str, Verdict]] = []
+    for start in range(0, len(conversations), SHARED):
+        part = conversations[start : start + SHARED]
+        verdicts = [guarded_all(scorer, part) for scorer in scorers]
+        names = [scorer.name for scorer in scorers]
+        found += [dict(zip(names, of_one, strict=True)) for of_one in zip(*verdicts, strict=True)]
+    return found if scorers else [{} for _ in conversations]
+
+
+def guarded_all(scorer: Scorer, conversations: Sequence[Conversation]) -> list[Verdict]:
+    """The verdicts of one scorer, by its `score_all` where it has one; where that fails, each is scored alone."""
+    together = getattr(scorer, "score_all", None)
+    if together is not None:
+        try:
+            return [checked(verdict) for _, verdict in zip(conversations, together(conversations), strict=True)]
+        except Exception as error:
+            log.warning("%s cannot score many at once, so each is scored alone: %r", scorer.name, error)
+    return [guarded(scorer, conversation) for conversation in conversations]
 
 
 def guarded(scorer: Scorer, conversation: Conversation) -> Verdict:

@@ -7,23 +7,27 @@ to the scorers that need it, and Readings: a text cut once and shared by all sco
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from assay.quality.kind import Kind, kind
 from assay.quality.refusal import refusal
-from assay.quality.scorer import version_of
+from assay.quality.scorer import SHARED, version_of
 from assay.quality.text import STOP_WORDS, clean, prose, sentences, stem, words
 
 Floats = NDArray[np.float32]
+Value = TypeVar("Value")
 
 WEIGHTS = Path(__file__).parent / "weights"
-_READINGS_KEPT = 32
+MOST_AT_ONCE = 40
+"""Rows of a product of matrices: OpenBLAS wakes its threads for more, and they cost more than they spare."""
+_READINGS_KEPT = 4 * SHARED
 _TOKENS_KEPT = 50_000
 
 
@@ -59,6 +63,11 @@ class Reading:
         """Lower-case words that are not function words."""
         return [word for word in self.lower if word not in STOP_WORDS]
 
+    @cached_property
+    def known(self) -> int:
+        """How many words have a vector."""
+        return int(np.count_nonzero(self.rows >= 0))
+
 
 class Words:
     """Vectors and rarities of words. Thread-safe; holds the last few texts it read, and nothing else."""
@@ -74,12 +83,12 @@ class Words:
     ) -> None:
         self._row = {word: row for row, word in enumerate(vocabulary)}
         # One row more, of zeros, is what -1 finds: a word without a vector adds nothing to a sum.
-        self._vectors: Floats = np.zeros((len(vectors) + 1, vectors.shape[1]), np.float32)
-        np.multiply(vectors, scale[:, None], out=self._vectors[:-1])
+        self._vectors: NDArray[np.int8] = np.concatenate([vectors, np.zeros_like(vectors[:1])])
+        self._scale: Floats = np.append(scale, np.float32(0))
         self._rarities = rarities
         self._rarest = rarest
-        self._stems: dict[str, str] = {}
-        self._tokens: dict[str, tuple[str, str, int]] = {}
+        self._stems = Remembered(stem)
+        self._tokens = Remembered(self._facts)
         self.version = version
         self.read = lru_cache(maxsize=_READINGS_KEPT)(self._read)
         self.sentence_vectors = lru_cache(maxsize=_READINGS_KEPT)(self._sentence_vectors)
@@ -99,32 +108,34 @@ class Words:
                 kept.append(sentence)
                 starts.append(len(tokens))
                 tokens += found
-        known = self._tokens
-        facts = [known.get(token) or self._facts(token) for token in tokens]
-        lower, stems, rows = map(list, zip(*facts, strict=True)) if facts else ([], [], [])
+        facts = zip(*map(self._tokens.__getitem__, tokens), strict=True)
+        lower, stems, rows = map(list, facts) if tokens else ([], [], [])
         return Reading(cleaned, plain, kept, starts, tokens, lower, stems, np.array(rows, np.int32))
 
     def _facts(self, token: str) -> tuple[str, str, int]:
-        """Lower case, stem and row of a word, remembered (at most 50,000 words)."""
-        if len(self._tokens) >= _TOKENS_KEPT:
-            self._tokens.clear()
+        """Lower case, stem and row of a word."""
         lower = token.lower()
-        found = self._tokens[token] = lower, self.stem(lower), self._row.get(lower, -1)
-        return found
+        return lower, self._stems[lower], self.row(lower)
+
+    def row(self, lower: str) -> int:
+        """The row of a lower-case word in the vectors, -1 where it is unknown."""
+        return self._row.get(lower, -1)
 
     def stem(self, lower: str) -> str:
-        """`text.stem` of a lower-case word, remembered (at most 50,000 words)."""
-        found = self._stems.get(lower)
-        if found is None:
-            if len(self._stems) >= _TOKENS_KEPT:
-                self._stems.clear()
-            found = self._stems[lower] = stem(lower)
-        return found
+        """`text.stem` of a lower-case word."""
+        return self._stems[lower]
 
     def stems(self, text: str, cap: int) -> list[str]:
         """Stems of a text in order, code included: the cheap part of a Reading."""
-        known = self._stems
-        return [known.get(token) or self.stem(token) for token in words(clean(text, cap).lower())]
+        return list(map(self._stems.__getitem__, words(clean(text, cap).lower())))
+
+    def weights(self, reading: Reading, of_stop_words: float) -> dict[str, float]:
+        """Rarity of each stem of a text; that of function words times `of_stop_words`."""
+        rarity, rarest = self._rarities.get, self._rarest
+        return {
+            stemmed: rarity(stemmed, rarest) * (of_stop_words if word in STOP_WORDS else 1.0)
+            for stemmed, word in zip(reading.stems, reading.lower, strict=True)
+        }
 
     def rarity(self, stemmed: str) -> float:
         """Inverse document frequency of a stem, from about 0.5 ("the") to 10 (never seen)."""
@@ -136,19 +147,32 @@ class Words:
 
     def _sentence_vectors(self, reading: Reading) -> Floats:
         """One row a sentence, not normalised: the sum of its words' vectors, 0 where none is known."""
-        return self._sums(reading.rows, reading.starts)
+        return self.sums(reading.rows, reading.starts or [0])
 
-    def sums(self, lower: list[str], starts: list[int]) -> Floats:
-        """The same for stretches of words that begin at `starts`."""
-        rows = [-1 if row is None else row for row in map(self._row.get, lower)]
-        return self._sums(np.array(rows, np.int32), starts)
+    def sums(self, rows: NDArray[np.int32], starts: Sequence[int]) -> Floats:
+        """The same for stretches of rows that begin at `starts`, the last at the end of the rows at the latest."""
+        found, scales = self._vectors.take(rows, 0).astype(np.float32), self._scale.take(rows)
+        sums = np.empty((len(starts), found.shape[1]), np.float32)
+        for place, (start, end) in enumerate(zip(starts, [*starts[1:], len(rows)], strict=True)):
+            if end - start <= MOST_AT_ONCE:
+                np.dot(scales[start:end], found[start:end], out=sums[place])
+            else:
+                sums[place] = self.sums(rows[start:end], range(0, end - start, MOST_AT_ONCE)).sum(0)
+        return sums
 
-    def _sums(self, rows: NDArray[np.int32], starts: list[int]) -> Floats:
-        if not len(rows):
-            return np.zeros((1, self._vectors.shape[1]), np.float32)
-        if len(starts) == 1:
-            return np.add.reduce(self._vectors[rows], 0, keepdims=True)
-        return np.add.reduceat(self._vectors[rows], starts, axis=0)
+
+class Remembered(dict[str, Value], Generic[Value]):
+    """Answers of a function by word, at most 50,000 of them."""
+
+    def __init__(self, answer: Callable[[str], Value]) -> None:
+        self._answer = answer
+
+    def __missing__(self, word: str) -> Value:
+        found = self._answer(word)
+        if len(self) >= _TOKENS_KEPT:
+            self.clear()
+        self[word] = found
+        return found
 
 
 def cosine(first: Floats, second: Floats) -> float:
@@ -156,9 +180,15 @@ def cosine(first: Floats, second: Floats) -> float:
     return float(first @ second) / (math.sqrt(float(first @ first) * float(second @ second)) + 1e-9)
 
 
+def length(vector: Floats) -> float:
+    """Of a vector, at least 1e-9."""
+    return math.sqrt(float(vector @ vector)) + 1e-9
+
+
 def unit(vectors: Floats) -> Floats:
     """Rows scaled to length 1; rows of zeros stay zeros."""
-    return vectors / (np.sqrt(np.add.reduce(vectors * vectors, -1, keepdims=True)) + np.float32(1e-9))
+    lengths = np.sqrt(np.vecdot(vectors, vectors)) + np.float32(1e-9)
+    return np.divide(vectors, lengths[..., None], dtype=np.float32)
 
 
 def load_words(path: Path = WEIGHTS / "words.npz") -> Words:

@@ -21,6 +21,7 @@ from assay.analytics.doctor import findings, server_findings
 from assay.analytics.selection import Selection, moment
 from assay.analytics.summaries import GROUPS, SCORE_GROUPS, quality, quality_by, usage, usage_by
 from assay.analytics.trends import latencies, trends
+from assay.config import Quality
 from assay.errors import AssayError, NotFound, StoreError, StoreUnavailable
 from assay.ingest.pricing import Prices
 from assay.ingest.receiver import RETRY_AFTER_SECONDS
@@ -28,6 +29,7 @@ from assay.ingest.reprice import reprice
 from assay.records import CALL_KINDS, Span
 from assay.reports.exports import FORMATS, MEDIA_TYPES, export
 from assay.reports.summary import summary_report
+from assay.server.backfill_api import add_backfill
 from assay.server.docs import docs_page
 from assay.server.feedback import NewScore, store_score
 from assay.store.connect import Store
@@ -78,6 +80,7 @@ def api(
     *,
     rewrite: Callable[[Sequence[Span]], None],
     prices: Prices,
+    quality_settings: Quality,
     caught_up: Callable[[], object] = lambda: None,
 ) -> FastAPI:
     """The API over an open store.
@@ -198,6 +201,8 @@ def api(
         if format != "md":
             raise AssayError(f"cannot write a report as {format!r}: choose md")
         return PlainTextResponse(summary_report(store, selected), media_type="text/markdown; charset=utf-8")
+
+    add_backfill(app, store, quality_settings)
 
     @app.get("/docs", include_in_schema=False)
     def get_docs() -> HTMLResponse:

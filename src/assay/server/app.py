@@ -78,7 +78,15 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
             str(files("assay.dashboard") / "app.py"),
             secrets={"assay_url": url, "assay_key": next(iter(config.keys), "")},
         )
-        answers = api(store, health.figures, VERSION, rewrite=writer.rewrite, prices=prices, caught_up=writer.caught_up)
+        answers = api(
+            store,
+            health.figures,
+            VERSION,
+            rewrite=writer.rewrite,
+            prices=prices,
+            quality_settings=config.quality,
+            caught_up=writer.caught_up,
+        )
         add_alert_routes(answers, store, config.alerts.rules, alerting.engine)
         # Spans and questions do not pass through the dashboard's own middleware.
         yield Starlette(
@@ -101,7 +109,14 @@ def answering(config: Config, url: str) -> Generator[ASGIApp]:
         def rewrite(spans: Sequence[Span]) -> None:
             store.insert("spans", stamped(arrow_table(spans, SPAN_SCHEMA), time.time_ns() // 1000))
 
-        answers = api(store, lambda: (True, {"problems": []}), VERSION, rewrite=rewrite, prices=Prices(config.prices))
+        answers = api(
+            store,
+            lambda: (True, {"problems": []}),
+            VERSION,
+            rewrite=rewrite,
+            prices=Prices(config.prices),
+            quality_settings=config.quality,
+        )
         add_alert_routes(answers, store, config.alerts.rules)
         yield Starlette(routes=[Mount("/api", answers)])
 

@@ -14,11 +14,16 @@ from starlette.types import ASGIApp
 
 from assay.config import Config, require_safe_binding
 from assay.errors import ConfigError
+from assay.ingest.settler import NAME as SETTLED
+from assay.quality.live import LiveScoring
 from assay.server.app import answering, running
+from assay.store.connect import open_store
+from assay.store.cursors import read_cursor
 
 GRACE_SECONDS = 5
 LISTEN_BACKLOG = 2048
 _START_SECONDS = 30
+_LOOK_SECONDS = 0.2
 
 
 def serve(config: Config, ready: Callable[[str], None]) -> None:
@@ -38,6 +43,31 @@ def serve(config: Config, ready: Callable[[str], None]) -> None:
                 signal.signal(ending, stop)
             ready(url)
             server.run(sockets=[listener])
+
+
+def follow(config: Config, ready: Callable[[], None], *, once: bool = False) -> None:
+    """Score new calls of the store without serving, until SIGINT or SIGTERM, or `once` until none is left.
+
+    Raises AssayError.
+    """
+    stopped = threading.Event()
+
+    def stop(*_: object) -> None:
+        stopped.set()
+
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, stop)
+    store = open_store(config.store)
+    try:
+        scoring = LiveScoring(store, config.quality, lambda: read_cursor(store, SETTLED)[0])
+        scoring.start()
+        ready()
+        while not stopped.wait(_LOOK_SECONDS):
+            if once and scoring.caught_up:
+                break
+        scoring.stop()
+    finally:
+        store.close()
 
 
 @contextmanager

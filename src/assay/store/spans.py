@@ -124,8 +124,7 @@ def calls_started_after(
     return store.query(
         f"""
         SELECT {_SCORED_COLUMNS}, toUnixTimestamp64Micro(started_at) AS started
-        FROM spans FINAL
-        WHERE {_IN_TIME} AND (started_at, span_id) > (fromUnixTimestamp64Micro({{after:Int64}}), {{span_id:String}})
+        FROM spans FINAL WHERE {_STARTED_AFTER}
         ORDER BY started_at, span_id
         LIMIT {{limit:UInt32}}
         """,
@@ -133,19 +132,20 @@ def calls_started_after(
     )
 
 
-def count_started_after(store: Store, after: int, until: int, project: str = "") -> int:
-    """How many calls `calls_started_after` finds."""
+def count_started_after(store: Store, cursor: tuple[int, str], until: int, project: str = "") -> int:
+    """How many calls `calls_started_after` finds in all."""
     [row] = store.query(
-        f"SELECT count() AS calls FROM spans FINAL WHERE {_IN_TIME}",
-        {"after": after, "until": until, "project": project},
+        f"SELECT count() AS calls FROM spans FINAL WHERE {_STARTED_AFTER}",
+        {"after": cursor[0], "span_id": cursor[1], "until": until, "project": project},
     )
     return int(row["calls"])
 
 
-_IN_TIME = f"""
+_STARTED_AFTER = f"""
     {_SCORED} AND ({{project:String}} = '' OR project = {{project:String}})
     AND started_at >= fromUnixTimestamp64Micro({{after:Int64}})
-    AND started_at < fromUnixTimestamp64Micro({{until:Int64}})"""
+    AND started_at < fromUnixTimestamp64Micro({{until:Int64}})
+    AND (started_at, span_id) > (fromUnixTimestamp64Micro({{after:Int64}}), {{span_id:String}})"""
 
 
 def calls_with_ids(store: Store, span_ids: Iterable[str], within: Within) -> list[dict[str, Any]]:
