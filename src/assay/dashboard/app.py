@@ -14,6 +14,7 @@ from assay.client.monitor import Monitor, connect
 from assay.dashboard import data
 from assay.dashboard.controls import controls
 from assay.dashboard.conversations import recent_conversations
+from assay.dashboard.incidents import incidents
 from assay.dashboard.inert import inert
 from assay.dashboard.panels import alerts, cost, headline, latency, quality
 from assay.dashboard.welcome import first_call
@@ -65,6 +66,7 @@ def _draw(monitor: Monitor, overview: data.Overview) -> None:
         cost(overview)
     with right:
         latency(overview)
+    st.fragment(incidents)(monitor)
     # A fragment of its own: opening a conversation asks for that one alone, not for all figures again.
     st.fragment(recent_conversations)(monitor, overview.calls)
 
