@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from assay.alerts.watch import Watch
+from assay.config import Alerts, Config
+from assay.server.alerting import Alerting
+from assay.store.connect import Store
 
 
 def figures(**more: Any) -> dict[str, Any]:
@@ -86,3 +89,19 @@ def test_a_disk_that_fills_is_told_before_it_is_full(tmp_path: Path, monkeypatch
         assert rules(watch, figures(), minute * 60) == ({("assay:disk-filling", "")} if minute > 15 else set()), (
             "97 GB at 6 GB an hour are full in 16 hours"
         )
+
+
+def test_health_is_red_while_a_part_stands_still_and_while_alerting_itself_does(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = figures(settle={"lag_seconds": 10.0})
+    config = Config(store="clickhouse://elsewhere", alerts=Alerts(rules=tmp_path / "none.toml"))
+    alerting = Alerting(store, config, "http://assay.test", lambda: (True, told))
+    for now in range(0, 65, 5):
+        alerting.engine.round(1_000_000_000.0 + now)
+    assert alerting.problems == ["settling has stood still for 60 s with work to do"]
+    told["settle"] = {"lag_seconds": 0.0}
+    alerting.engine.round(1_000_000_100.0)
+    assert alerting.problems == []
+    monkeypatch.setattr(alerting.engine, "went_well_at", alerting.engine.went_well_at - 61)
+    assert "no round has ended well for" in alerting.problems[0]

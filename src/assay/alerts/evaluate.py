@@ -217,7 +217,8 @@ def sentence(rule: AlertRule, judged: Judgement, at: int) -> str:
     """What the rule found at one bucket, in one sentence with its figures."""
     value, low, high, usual = (float(column[at]) for column in (judged.value, judged.low, judged.high, judged.usual))
     n, window = int(judged.n[at]), _length(judged.window)
-    of = f"{rule.aggregate} of {rule.metric}" if rule.metric not in (*SHARE_METRICS, "volume") else rule.metric
+    kind = "geometric mean" if isinstance(rule, ShiftRule) and rule.metric in SCALE_METRICS else rule.aggregate
+    of = f"{kind} of {rule.metric}" if rule.metric not in (*SHARE_METRICS, "volume") else rule.metric
     if rule.over is not None or rule.under is not None:
         of += f" over {rule.over:g}" if rule.over is not None else f" under {rule.under:g}"
     told = f"{of} {_figure(value)} in {window} (n={n:,}"

@@ -32,11 +32,15 @@ class RecentSeries:
         kept = [series for source in sources for series in self._kept.get(source, {}).values()]
         ends = min((one.start + len(one) * step for one in kept), default=0)
         again = max(ends - READ_AGAIN_SECONDS, first) // step * step
-        whole = len(kept) and all(source in self._kept for source in sources) and ends > first
+        whole = len(kept) > 0 and self.knows(sharing) and ends > first
         found = read_series(self._store, sharing, again if whole else first, until, step)
         for source in sources:
             self._kept[source] = _joined(self._kept[source], found[source], first) if whole else found[source]
         return {rule.name: self._kept[source_of(rule)] for rule in sharing}
+
+    def knows(self, sharing: Sequence[AlertRule]) -> bool:
+        """Whether the rules' series are kept already."""
+        return all(source_of(rule) in self._kept for rule in sharing)
 
     def groups(self, rule: AlertRule) -> set[str] | None:
         """The groups that the rule's calls fall into, None if that was not asked yet."""
