@@ -20,10 +20,12 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from assay.analytics.calls import Page, call, calls
+from assay.analytics.means import GROUPS as SAMPLES
 from assay.analytics.selection import Selection, moment
 from assay.analytics.summaries import GROUPS, SCORE_GROUPS, quality, quality_by, usage, usage_by
 from assay.analytics.trends import AIMED_AT, latencies, trends
 from assay.errors import AssayError, NotFound
+from assay.quality.intervals import mean_interval
 from assay.records import Score, Span
 from assay.store.connect import Store
 from assay.store.rows import arrow_schema, arrow_table, stamped
@@ -286,19 +288,25 @@ def expected_usage(spans: list[Span]) -> dict[str, Any]:
     }
 
 
-def expected_quality(scores: list[Score]) -> dict[str, Any]:
-    by_name: dict[str, list[float | None]] = defaultdict(list)
+def expected_quality(store: Store, scores: list[Score]) -> dict[str, Any]:
+    by_name: dict[str, dict[str, list[Score]]] = defaultdict(lambda: defaultdict(list))
     for score in scores:
-        by_name[score.name].append(score.value)
-    return {name: expected_score(values) for name, values in by_name.items()}
+        by_name[score.name][score.source].append(score)
+    expected: dict[str, Any] = {}
+    for name, by_source in by_name.items():
+        told = {source: expected_score(store, own) for source, own in by_source.items()}
+        shown = "scorer" if "scorer" in told else "human"
+        expected[name] = {"source": shown, **told[shown], "by_source": told}
+    return expected
 
 
-def expected_score(all_values: list[float | None]) -> dict[str, Any]:
-    values = [value for value in all_values if value is not None]
+def expected_score(store: Store, scores: list[Score]) -> dict[str, Any]:
+    values = [score.value for score in scores if score.value is not None]
     return {
         "n": len(values),
-        "not_assessable": len(all_values) - len(values),
+        "not_assessable": len(scores) - len(values),
         "mean": mean(values),
+        **expected_interval(store, scores),
         "min": min(values, default=None),
         "max": max(values, default=None),
         "p05": quantile(values, 0.05),
@@ -307,13 +315,38 @@ def expected_score(all_values: list[float | None]) -> dict[str, Any]:
     }
 
 
+def expected_interval(store: Store, scores: list[Score]) -> dict[str, Any]:
+    """From the spread between random groups of whole sessions."""
+    known = [(score, score.value) for score in scores if score.value is not None]
+    places = groups_of(store, [score for score, _ in known])
+    center = fmean(value for _, value in known) if known else 0.0
+    off: dict[int, float] = defaultdict(float)
+    for place, (_, value) in zip(places, known, strict=True):
+        off[place] += value - center
+    if len(off) < 2:
+        return {"low": None, "high": None}
+    variance = len(off) / (len(off) - 1) * sum(one**2 for one in off.values()) / len(known) ** 2
+    low, high = mean_interval(center, variance, len(off) - 1)
+    return {"low": pytest.approx(low, abs=1e-6), "high": pytest.approx(high, abs=1e-6)}
+
+
+def groups_of(store: Store, scores: list[Score]) -> list[int]:
+    starts = [f"{at(score.started_at - START):%Y-%m-%d %H:%M:%S.%f}" for score in scores]
+    keys = [score.session_id or start for score, start in zip(scores, starts, strict=True)]
+    [row] = store.query(
+        f"SELECT arrayMap(key -> cityHash64(key) % {SAMPLES}, {{keys:Array(String)}}) AS g", {"keys": keys}
+    )
+    return list(row["g"])
+
+
 @few
 @example(history=EVENTFUL, question=everything)
 @given(history=histories, question=questions())
 def test_usage_is_what_python_counts(store: Store, history: list[Any], question: Callable[[str], Selection]) -> None:
     rows = stored(store, history)
     selection = question(rows.service)
-    assert usage(store, selection) == expected_usage(selected(rows, selection))
+    judge = {"judge_calls": 0, "judge_cost_usd": 0}
+    assert usage(store, selection) == expected_usage(selected(rows, selection)) | judge
 
 
 @few
@@ -341,7 +374,7 @@ def test_usage_by_a_dimension_is_the_usage_of_each_of_its_values(
 def test_quality_is_what_python_counts(store: Store, history: list[Any], question: Callable[[str], Selection]) -> None:
     rows = stored(store, history)
     selection = question(rows.service)
-    assert quality(store, selection) == expected_quality(selected_scores(rows, selection))
+    assert quality(store, selection) == expected_quality(store, selected_scores(rows, selection))
 
 
 @few
@@ -356,7 +389,7 @@ def test_quality_by_a_dimension_is_the_quality_of_each_of_its_values(
     for score in selected_scores(rows, selection):
         groups[getattr(score, group_by)].append(score)
     assert quality_by(store, selection, group_by) == {
-        value: expected_quality(scores) for value, scores in groups.items()
+        value: expected_quality(store, scores) for value, scores in groups.items()
     }
 
 
@@ -389,7 +422,7 @@ def test_trends_are_the_figures_of_each_bucket_of_time(
         {"bucket": start}
         | ({"group": group} if group_by else {})
         | expected_point(points[start, group])
-        | {"scores": expected_means(scores, {span.span_id for span in points[start, group]})}
+        | expected_scores(store, scores, {span.span_id for span in points[start, group]})
         for start, group in sorted(points)
     ]
     all_of_it = usage(store, selection)
@@ -412,12 +445,18 @@ def expected_point(spans: list[Span]) -> dict[str, Any]:
     }
 
 
-def expected_means(scores: list[Score], targets: set[str]) -> dict[str, Any]:
-    by_name: dict[str, list[float]] = defaultdict(list)
+def expected_scores(store: Store, scores: list[Score], targets: set[str]) -> dict[str, Any]:
+    """Means and intervals of one point; which source is shown is the same for all points."""
+    by_scorers = {score.name for score in scores if score.source == "scorer"}
+    by_name: dict[str, list[Score]] = defaultdict(list)
     for score in scores:
-        if score.target in targets and score.value is not None:
-            by_name[score.name].append(score.value)
-    return {name: mean(values) for name, values in by_name.items()}
+        shown = "scorer" if score.name in by_scorers else "human"
+        if score.target in targets and score.value is not None and score.source == shown:
+            by_name[score.name].append(score)
+    return {
+        "scores": {name: mean(score.value for score in own) for name, own in by_name.items()},
+        "intervals": {name: {"n": len(own), **expected_interval(store, own)} for name, own in by_name.items()},
+    }
 
 
 @few

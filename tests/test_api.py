@@ -163,12 +163,52 @@ def test_every_filter_means_the_same_for_usage_and_calls(
 def test_quality_is_told_whole_and_for_each_value_of_a_dimension(api: Api, span_id: str) -> None:
     scored(api, span_id)
     assert api.score(span_id=span_id, name="helpful", value=0.5).status_code == 201
-    one = {"n": 1, "not_assessable": 0, "mean": 0.5, "min": 0.5, "max": 0.5, "p05": 0.5, "p50": 0.5, "p95": 0.5}
+    one = {"n": 1, "not_assessable": 0, "mean": 0.5, "low": None, "high": None, "min": 0.5, "max": 0.5}
+    one |= {"p05": 0.5, "p50": 0.5, "p95": 0.5}
     told = api.ok("/quality")
-    assert told == {"scores": IsPartialDict(helpful=one)}
+    assert told == {"scores": IsPartialDict(helpful={"source": "human", **one, "by_source": {"human": one}})}
     assert told["scores"].keys() == SCORES | {"helpful"}
     grouped = api.ok("/quality", group_by="session_id")
     assert grouped == {"scores": told["scores"], "groups": {"s1": told["scores"]}}
+
+
+def test_agreement_with_people_is_told_beside_that_of_people_with_each_other(api: Api, span_id: str) -> None:
+    scored(api, span_id)
+    for author, value in (("ada", 1), ("bob", 1), ("cy", 0)):
+        assert api.score(span_id=span_id, name="thumb", value=value, author=author).status_code == 201
+    told = api.ok("/agreement", threshold=0.4)
+    assert (told["threshold"], told["labels"], told["cut"]) == (0.4, 3, False)
+    assert {one["name"] for one in told["scorers"]} <= SCORES
+    [relevance] = [one for one in told["scorers"] if one["name"] == "relevance"]
+    assert relevance == {
+        "name": "relevance",
+        "source": "scorer",
+        "scorer": "local",
+        "against": "thumb",
+        "direction": "higher is better",
+        "scale": "binary",
+        "n": 1,
+        "ties": 0,
+        "positives": 1,
+        "auroc": None,
+        "kappa": None,
+        "suggestion": None,
+        "reason": "1 labelled calls are too few: label 20 or more",
+    }
+    [raters] = told["raters"]
+    assert raters == IsPartialDict(name="thumb", scale="binary", raters=3, calls=1, pairs=3)
+    assert raters["alpha"] == {"value": IsFloat(approx=0.0, delta=1e-9), "low": 0.0, "high": 0.0}
+    assert api.ok("/agreement", project="nobody's") == {
+        "threshold": 0.5,
+        "labels": 0,
+        "cut": False,
+        "scorers": [],
+        "raters": [],
+    }
+
+
+def test_consistency_is_told_by_model(api: Api, server: Server, span_id: str) -> None:
+    assert api.ok("/consistency") == {"cut": False, "by_model": [], "prompts": []}
 
 
 def test_trends_are_points_in_time(api: Api, span_id: str) -> None:
@@ -187,8 +227,13 @@ def test_trends_are_points_in_time(api: Api, span_id: str) -> None:
     assert told == {
         "bucket_seconds": 3600,
         "points": [
-            point | {"bucket": "2025-11-23T12:00:00Z", "scores": IsPartialDict(helpful=0.5)},
-            point | {"bucket": "2025-11-23T13:00:00Z", "scores": {}, "errors": 1},
+            point
+            | {
+                "bucket": "2025-11-23T12:00:00Z",
+                "scores": IsPartialDict(helpful=0.5),
+                "intervals": IsPartialDict(helpful={"n": 1, "low": None, "high": None}),
+            },
+            point | {"bucket": "2025-11-23T13:00:00Z", "scores": {}, "intervals": {}, "errors": 1},
         ],
     }
     grouped = api.ok("/trends", bucket="1d", group_by="session_id")["points"]
@@ -389,6 +434,9 @@ def test_every_route_is_in_the_openapi_document(api: Api) -> None:
     assert {(method.upper(), path) for path, methods in document["paths"].items() for method in methods} == {
         ("GET", "/health"),
         ("GET", "/usage"),
+        ("POST", "/quality/backfill"),
+        ("GET", "/agreement"),
+        ("GET", "/consistency"),
         ("GET", "/quality"),
         ("GET", "/trends"),
         ("GET", "/latencies"),

@@ -181,6 +181,25 @@ def test_alerts_of_a_running_server(url: str) -> None:
     assert assay("alerts", "--url", url, "--project", "none").stdout == "No alerts among the last 10 calls.\n"
 
 
+def test_agreement_and_consistency_are_told_once_there_is_something_to_tell(url: str) -> None:
+    def ask(command: str, project: str) -> str:
+        done = assay("quality", command, "--url", url, "--project", project, COLUMNS="200")
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert ask("agreement", "none").startswith("No labels yet")
+    assert ask("consistency", "none").startswith("No prompt was asked twice")
+    for author, value in (("ada", 1), ("bob", 0)):
+        label = {"span_id": IDS[0], "name": "relevance", "value": value, "author": author}
+        assert httpx.post(f"{url}/api/scores", json=label).status_code == 201
+    told = ask("agreement", "cli")
+    assert re.search(r"relevance +│ local +│ relevance +│ 0 +│ auroc - +│ - +│ 0 labelled calls are too few", told)
+    assert "Agreement of people with each other" in told
+    assert re.search(
+        r"gpt-4o-mini-2024-07-18 +│ not given +│ 1 +│ 2 +│ 0.00 \(0.00 to 0.79\)", ask("consistency", "cli")
+    )
+
+
 def test_the_server_may_be_named_by_the_environment(url: str) -> None:
     assert "High latency" in assay("alerts", "--project", "cli", ASSAY_URL=url).stdout
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import subprocess
 import sys
@@ -128,6 +129,58 @@ def test_an_opened_conversation_shows_texts_scores_with_reasons_and_facts(
         assert excerpt(verdict["comment"], 200) in shown
     for fact in ("tokens 1,500 (1,000 in, 500 out)", "session user_007", "latency 800 ms", "cost $0.0004", "status ok"):
         assert fact in shown
+
+
+def test_a_thumb_is_stored_with_comment_and_name_and_each_reader_gives_their_own(
+    server: Server, monitor: Monitor, page: Page, project: str
+) -> None:
+    span_id = secrets.token_hex(8)
+    server.post(otlp({"span_id": span_id}, project=project))
+    eventually(lambda: "relevance" in monitor.call(span_id)["scores"])
+    page.goto(link(server, project))
+    conversation = opened(page, 0)
+
+    def given() -> list[tuple[str, float, str]]:
+        verdicts = monitor.call(span_id)["verdicts"]
+        thumbs = [verdict for verdict in verdicts if verdict["name"] == "thumb" and verdict["source"] == "human"]
+        return sorted((thumb["author"], thumb["value"], thumb["comment"]) for thumb in thumbs)
+
+    conversation.get_by_role("radio", name="Thumbs up").click()
+    eventually(lambda: given() == [("", 1.0, "")])
+    conversation.get_by_label("Your name").fill(HOSTILE[1])
+    conversation.get_by_label("Your name").press("Enter")
+    expect(conversation.get_by_text("somebody")).to_be_visible()
+    conversation.get_by_role("radio", name="Thumbs down").click()
+    eventually(lambda: len(given()) == 2)
+    conversation.get_by_label("Comment").fill(HOSTILE[0])
+    conversation.get_by_label("Comment").press("Enter")
+
+    eventually(lambda: given() == [("", 1.0, ""), (HOSTILE[1], 0.0, HOSTILE[0])])
+    expect(conversation).to_contain_text("window.pwned=1")
+    assert HOSTILE[1] in text(conversation)
+    assert page.evaluate("window.pwned") is None
+    shown = conversation.get_by_test_id("stMarkdownContainer")
+    assert shown.locator(FOREIGN.removesuffix(", [role=img]")).count() == 0
+    expect(shown.locator("[role=img]")).to_have_count(2)  # the icons of the two thumbs, nothing of what was written
+
+
+def test_the_page_tells_how_well_scores_agree_with_people(
+    server: Server, monitor: Monitor, page: Page, project: str
+) -> None:
+    ids = [secrets.token_hex(8) for _ in range(4)]
+    server.post(otlp(*({"span_id": span_id} for span_id in ids), project=project))
+    eventually(lambda: monitor.quality(project=project)["scores"].get("relevance", {}).get("n") == 4)
+    for number, span_id in enumerate(ids):
+        monitor.score(span_id, "thumb", number % 2, author="Ada")
+        monitor.score(span_id, "thumb", number // 2, author="Bob")
+
+    page.goto(link(server, project))
+
+    expect(page.get_by_text("Agreement with people")).to_be_visible()
+    shown = page.get_by_text("People among themselves")
+    expect(shown).to_contain_text("Thumb")
+    assert "kappa 0.00" in text(shown)
+    expect(page.get_by_test_id("stVegaLiteChart")).to_have_count(4)
 
 
 def test_a_failed_call_shows_its_error(server: Server, page: Page, project: str) -> None:

@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
-from assay.cli_options import Project, Since, StoreUrl, Until, Url, asking, console
+from assay.cli_options import Model, Project, Since, StoreUrl, Until, Url, asking, console
+from assay.config import load_config
 from assay.terminal import backfill_progress, bench_table
+from assay.terminal_quality import agreement_table, consistency_table, inconsistent_table, rater_table
 
 quality = typer.Typer(no_args_is_help=True, help="Quality scores: how well they agree with people.")
 
@@ -17,7 +19,9 @@ quality = typer.Typer(no_args_is_help=True, help="Quality scores: how well they 
 @quality.command("bench")
 def quality_bench(
     data: Annotated[Path, typer.Option(help="A folder of labelled .jsonl files, as docs/quality.md describes.")],
-    sets: Annotated[list[str] | None, typer.Option("--set", help="local or lexical; may be repeated.")] = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", help="local, lexical, onnx or judge; may be repeated.")
+    ] = None,
     split: Annotated[str, typer.Option(help="Only rows of this split: train, dev or test.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of a table.")] = False,
 ) -> None:
@@ -32,11 +36,28 @@ def quality_bench(
             raise typer.BadParameter(
                 f"no scorer set {name!r}; there are: {', '.join(sorted(SETS))}", param_hint="--set"
             )
-    found = bench(data, sets or ["local"], split)
+    found = bench(data, sets or ["local"], split, load_config().quality.onnx)
     if as_json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(list(found)), indent=2).decode() + "\n")
     else:
         console.print(bench_table(msgspec.to_builtins(list(found))))
+
+
+@quality.command("rubrics")
+def quality_rubrics(
+    write: Annotated[Path | None, typer.Option(help="Copy the shipped rubrics into this folder, to edit.")] = None,
+) -> None:
+    """Show what the judge can be asked, or copy it to edit; quality.judge.rubrics then names the folder."""
+    from assay.quality.rubric import load_rubrics, write_rubrics
+
+    if write is None:
+        judge = load_config().quality.judge
+        for name, rubric in load_rubrics(judge.rubrics if judge else "").items():
+            console.print(f"{name}: {rubric.text.splitlines()[0]}", markup=False, highlight=False, soft_wrap=True)
+        return
+    written, kept = write_rubrics(write)
+    for path, what in [*((path, "wrote") for path in written), *((path, "left as it is:") for path in kept)]:
+        console.print(f"{what} {path}", markup=False, highlight=False, soft_wrap=True)
 
 
 @quality.command("backfill")
@@ -70,10 +91,54 @@ def quality_follow(
     once: Annotated[bool, typer.Option("--once", help="End when no call is left.")] = False,
 ) -> None:
     """Score new calls of a store without serving: beside a server elsewhere, on a ClickHouse server's store."""
-    from assay.config import load_config
     from assay.server.serve import follow
 
     quality_settings = {} if share is None else {"quality": {**load_config().quality.model_dump(), "share": share}}
     config = load_config(store=store, **quality_settings)
     said = f"scoring share {config.quality.share} of {config.shown_store}"
     follow(config, lambda: console.print(said, highlight=False, soft_wrap=True), once=once)
+
+
+@quality.command("agreement")
+def quality_agreement(
+    url: Url = None,
+    store: StoreUrl = None,
+    since: Since = None,
+    until: Until = None,
+    project: Project = None,
+    model: Model = None,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="A score from here on is a yes.")] = 0.5,
+) -> None:
+    """Show how well the scores agree with what people said of the same calls, and people with each other."""
+    with asking(url, store) as monitor:
+        found = monitor.agreement(since=since, until=until, project=project, model=model, threshold=threshold)
+    if not found["labels"]:
+        console.print("No labels yet: give thumbs on the page, or use assay.score(call, name, value).")
+        return
+    console.print(agreement_table(found["scorers"]))
+    if found["raters"]:
+        console.print(rater_table(found["raters"]))
+    if found["cut"]:
+        console.print(f"Only the newest {found['labels']:,} labels were read.")
+
+
+@quality.command("consistency")
+def quality_consistency(
+    url: Url = None,
+    store: StoreUrl = None,
+    since: Since = None,
+    until: Until = None,
+    project: Project = None,
+    model: Model = None,
+) -> None:
+    """Show how often, and how far, answers to the same prompt differ, by model and temperature."""
+    with asking(url, store) as monitor:
+        found = monitor.consistency(since=since, until=until, project=project, model=model)
+    if not found["by_model"]:
+        console.print("No prompt was asked twice of the same model with the same parameters.")
+        return
+    console.print(consistency_table(found["by_model"]))
+    if found["prompts"]:
+        console.print(inconsistent_table(found["prompts"]))
+    if found["cut"]:
+        console.print("Only the newest conversations were compared: narrow the time range for others.")

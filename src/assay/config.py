@@ -6,6 +6,7 @@ file and ASSAY_QUALITY__SCORERS in the environment.
 
 from __future__ import annotations
 
+import os
 import re
 from ipaddress import ip_address
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    Field,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
@@ -43,6 +45,94 @@ class Ingest(BaseModel, extra="forbid"):
     max_future_seconds: NonNegativeFloat = 86_400.0
 
 
+OnnxKind = Literal["embedding", "cross-encoder", "nli", "classifier", "tokens"]
+ONNX_KINDS: dict[str, tuple[OnnxKind, ...]] = {
+    "relevance": ("embedding", "cross-encoder"),
+    "groundedness": ("nli", "cross-encoder", "tokens"),
+    "toxicity": ("classifier",),
+    "prompt_toxicity": ("classifier",),
+}
+"""The metrics that a model of one's own can judge, and the kinds of model that can."""
+
+
+class Onnx(BaseModel, extra="forbid"):
+    """A heavier scorer of one metric, and where it steps in for the local one.
+
+    `model` is a directory with an ONNX graph, "minilm" (relevance), or owner/name at a model hub, of which
+    `revision` pins a commit, tag or branch. `file` picks one of several graphs. `kind` and `labels` (those that
+    speak for the score: toxic, entailment; for `tokens` the unsupported) are read from config.json where not set.
+    Judged are a share `sample` of all conversations, always the same ones, and of these only the ones whose local
+    score lies in the band `in_doubt`.
+    """
+
+    model: Annotated[str, Field(min_length=1)]
+    kind: OnnxKind | None = None
+    labels: tuple[str, ...] = ()
+    revision: str = ""
+    file: str = ""
+    sample: Annotated[float, Field(ge=0, le=1)] = 1.0
+    in_doubt: tuple[float, float] | None = None
+    threads: PositiveInt = 1
+    max_tokens: Annotated[int, Field(ge=32)] = 512
+
+    @field_validator("in_doubt")
+    @classmethod
+    def _is_a_band(cls, band: tuple[float, float] | None) -> tuple[float, float] | None:
+        if band is not None and not 0 <= band[0] < band[1] <= 1:
+            raise ValueError(f"in_doubt must be [low, high] with 0 <= low < high <= 1, not {list(band)}")
+        return band
+
+
+OPENAI_URL = "https://api.openai.com/v1"
+
+
+class Judge(BaseModel, extra="forbid"):
+    """A model behind any OpenAI-compatible endpoint, which judges a sample of the calls.
+
+    `metrics` name its rubrics, each a call of its own; `sample` is the share of calls that are judged, 0..1;
+    `daily_budget_usd` is never exceeded (UTC days); `rubrics` is a folder whose files go before ours.
+    `timeout_seconds` is for one request; all attempts at one question take three times that at most.
+    """
+
+    model: str = Field(min_length=1)
+    base_url: str = OPENAI_URL
+    api_key: SecretStr | None = None
+    metrics: Annotated[list[str], NoDecode] = ["coherence", "factual_accuracy", "helpfulness"]
+    sample: float = Field(0.05, ge=0, le=1)
+    daily_budget_usd: float = Field(1.0, ge=0, allow_inf_nan=False)
+    rubrics: str = ""
+    concurrency: int = Field(4, ge=1, le=64)
+    timeout_seconds: float = Field(30.0, gt=0, le=3600)
+    temperature: float = Field(0.0, ge=0, le=2)
+    max_tokens: PositiveInt = 512
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _split_metrics(cls, metrics: object) -> object:
+        return [name.strip() for name in metrics.split(",") if name.strip()] if isinstance(metrics, str) else metrics
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_a_plain_url(cls, url: str) -> str:
+        if not re.fullmatch(r"https?://[^\s@?#]+", url):
+            raise ValueError("write it as https://host/v1, without a key, user name or query in it")
+        return url.rstrip("/").removesuffix("/chat/completions")
+
+    @field_validator("api_key")
+    @classmethod
+    def _fits_a_header(cls, key: SecretStr | None) -> SecretStr | None:
+        if key and not re.fullmatch(r"[!-~]*", key.get_secret_value()):
+            raise ValueError("a key has only visible ASCII characters")
+        return key
+
+    @property
+    def key(self) -> str:
+        """The API key in clear, "" for none. OPENAI_API_KEY stands in for it with OpenAI's own endpoint only."""
+        if self.api_key is not None:
+            return self.api_key.get_secret_value()
+        return os.environ.get("OPENAI_API_KEY", "").strip() if self.base_url == OPENAI_URL else ""
+
+
 Tier = Literal["local", "lexical", "onnx", "off"]
 
 
@@ -61,6 +151,19 @@ class Quality(BaseModel, extra="forbid"):
     timeout_seconds: PositiveFloat = 10.0
     poll_seconds: PositiveFloat = 0.5
     batch_size: PositiveInt = 500
+    judge: Judge | None = None
+    onnx: dict[str, Onnx] = {}
+    """Models of one's own by metric, as [quality.onnx.relevance]."""
+
+    @field_validator("onnx")
+    @classmethod
+    def _can_judge(cls, onnx: dict[str, Onnx]) -> dict[str, Onnx]:
+        for metric, settings in onnx.items():
+            if metric not in ONNX_KINDS:
+                raise ValueError(f"no ONNX model can judge {metric!r}; they can: {', '.join(ONNX_KINDS)}")
+            if settings.kind not in (None, *ONNX_KINDS[metric]):
+                raise ValueError(f"{metric} is judged by {' or '.join(ONNX_KINDS[metric])}, not by {settings.kind}")
+        return onnx
 
     @field_validator("custom", mode="before")
     @classmethod

@@ -13,8 +13,11 @@ import msgspec
 
 UnixMicros = Annotated[int, "microseconds since 1970-01-01T00:00:00Z"]
 
-Kind = Literal["llm", "embedding", "tool", "retriever", "agent", "chain", "span"]
-"""What a span stands for; `llm` and `embedding` spans are calls to a model, the rest is their surroundings."""
+Kind = Literal["llm", "embedding", "tool", "retriever", "agent", "chain", "judge", "span"]
+"""What a span stands for; `llm` and `embedding` spans are calls to a model, the rest is their surroundings.
+
+`judge` spans are Assay's own calls to the model that judges: never the application's, so no summary counts them.
+"""
 
 CALL_KINDS: tuple[Kind, ...] = ("llm", "embedding")
 

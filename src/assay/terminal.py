@@ -29,7 +29,7 @@ def print_report(console: Console, monitor: Monitor, **filters: Any) -> None:
 
 def usage_table(usage: Answer) -> Table:
     """Conversations, cost, tokens and latency."""
-    table = _table("Usage summary", "", "")
+    shown = table("Usage summary", "", "")
     rows = {
         "Total conversations": f"{usage['total_conversations']:,}",
         "Total cost": dollars(usage["total_cost_usd"]),
@@ -40,36 +40,38 @@ def usage_table(usage: Answer) -> Table:
         "Cost per conversation": dollars(usage["avg_cost_per_conversation"]),
         "Errors": f"{usage['errors']:,}",
     }
+    if usage.get("judge_calls"):
+        rows["Judge, apart"] = f"{dollars(usage['judge_cost_usd'])} ({usage['judge_calls']:,} calls)"
     for name, value in rows.items():
-        table.add_row(name, value)
-    return table
+        shown.add_row(name, value)
+    return shown
 
 
 def quality_table(scores: Mapping[str, Answer]) -> Table:
     """Each score's mean and range."""
-    table = _table("Quality summary", "Score", "Mean", "Lowest", "Highest", "Conversations", "Not assessable")
+    shown = table("Quality summary", "Score", "Mean", "Lowest", "Highest", "Conversations", "Not assessable")
     for name, score in scores.items():
         figures = (fraction(score[key]) for key in ("mean", "min", "max"))
-        table.add_row(name, *figures, str(score["n"]), str(score["not_assessable"]))
-    return table
+        shown.add_row(name, *figures, str(score["n"]), str(score["not_assessable"]))
+    return shown
 
 
 def finding_table(findings: Iterable[Answer]) -> Table:
     """The doctor's findings, each with what to do about it."""
-    table = _table("Assay doctor", "", "Check", "Found", "What to do")
+    shown = table("Assay doctor", "", "Check", "Found", "What to do")
     for finding in findings:
-        table.add_row(_SIGNS[finding["status"]], *(Text(finding[name]) for name in ("check", "found", "fix")))
-    return table
+        shown.add_row(_SIGNS[finding["status"]], *(Text(finding[name]) for name in ("check", "found", "fix")))
+    return shown
 
 
 def bench_table(figures: Iterable[Answer]) -> Table:
     """Agreement of scorer sets with people, one file and set a row."""
-    table = _table("Agreement with people", "File", "Set", "n", "Agreement", "Null", "Length", "Conv/s")
-    table.columns[0].no_wrap = True
+    shown = table("Agreement with people", "File", "Set", "n", "Agreement", "Null", "Length", "Conv/s")
+    shown.columns[0].no_wrap = True
     for one in figures:
         measure = next((name for name in ("accuracy", "auroc", "spearman") if one[name] is not None), "-")
         low, high = one.get(f"{measure}_ci") or (None, None)
-        table.add_row(
+        shown.add_row(
             Text(one["file"]),
             one["set"],
             f"{one['n']:,}",
@@ -78,7 +80,7 @@ def bench_table(figures: Iterable[Answer]) -> Table:
             fraction(one["length_correlation"]),
             f"{one['conversations_per_second']:,.0f}",
         )
-    return table
+    return shown
 
 
 def backfill_progress(console: Console) -> Progress:
@@ -95,11 +97,11 @@ def backfill_progress(console: Console) -> Progress:
 
 def alert_table(alerts: Iterable[Answer]) -> Table:
     """Alerts, gravest first."""
-    table = _table("Alerts", "Severity", "Alert", "Prompt", "Call")
+    shown = table("Alerts", "Severity", "Alert", "Prompt", "Call")
     for alert in alerts:
         severity = Text(alert["severity"], style=_COLOURS[alert["severity"]])
-        table.add_row(severity, alert["message"], Text(excerpt(alert["prompt"])), alert["span_id"])
-    return table
+        shown.add_row(severity, alert["message"], Text(excerpt(alert["prompt"])), alert["span_id"])
+    return shown
 
 
 def incident_table(incidents: Iterable[Answer]) -> Table:
@@ -173,8 +175,9 @@ def excerpt(text: str, length: int = 50) -> str:
     return line if len(line) <= length else line[: length - 1] + "…"
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", show_header=any(columns))
+def table(title: str, *columns: str) -> Table:
+    """An empty table; without names of columns it shows no head."""
+    made = Table(title=title, title_justify="left", title_style="bold", show_header=any(columns))
     for column in columns:
-        table.add_column(column)
-    return table
+        made.add_column(column)
+    return made

@@ -34,6 +34,10 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         """Condition and parameters for the `spans` table."""
         return self._where(["counted"], FILTERS)
 
+    def of_judge_calls(self) -> tuple[str, dict[str, Any]]:
+        """Condition and parameters for the judge's own calls in `spans`; `model` and `provider` are the judge's."""
+        return self._where(["kind = 'judge'"], FILTERS)
+
     def of_scores(self) -> tuple[str, dict[str, Any]]:
         """Condition and parameters for the `scores` table, by the target call's columns. Only of counted calls."""
         own = ("project", "model", "session_id")

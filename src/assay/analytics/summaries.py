@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from assay.analytics.means import FIGURES, GROUP, SHOWN_FIRST, SUMS, with_interval
 from assay.analytics.selection import Selection
 from assay.errors import AssayError
 from assay.store.connect import Row, Store
@@ -37,9 +38,13 @@ USAGE = f"""
     quantilesIf(0.5, 0.95, 0.99)(latency_ms, kind = 'llm') AS latency_quantiles,
     avgOrNullIf(time_to_first_token_ms, kind = 'llm') AS avg_time_to_first_token_ms"""
 
-_QUALITY = """name, count(value) AS n, countIf(value IS NULL) AS not_assessable, avg(value) AS mean,
-    min(value) AS min, max(value) AS max, quantiles(0.05, 0.5, 0.95)(value) AS quantiles
-    FROM scores FINAL"""
+_QUALITY = f"""
+    name, source, sum(unknown) AS not_assessable, {FIGURES},
+    quantilesMerge(0.05, 0.5, 0.95)(spread) AS quantiles"""
+
+_QUALITY_SUMS = f"""
+    name, source, {GROUP} AS sample, countIf(value IS NULL) AS unknown, {SUMS},
+    quantilesState(0.05, 0.5, 0.95)(value) AS spread"""
 
 
 def usage(store: Store, selection: Selection) -> Row:
@@ -48,11 +53,17 @@ def usage(store: Store, selection: Selection) -> Row:
     `total_conversations` counts calls of kind llm; `total_calls`, cost and tokens include embeddings.
     Averages are over calls where the figure is known and None where there is none. `unpriced` counts
     calls that succeeded and have no known price: they are not in `total_cost_usd`. `estimated` counts calls whose
-    tokens were not reported but counted from their texts.
+    tokens were not reported but counted from their texts. What Assay's own judge cost stands apart, in `judge_calls`
+    and `judge_cost_usd`, and is in none of the other figures.
     """
     where, parameters = selection.of_calls()
     [row] = store.query(f"SELECT {USAGE} FROM spans FINAL WHERE {where}", parameters)
-    return _named_quantiles(row)
+    where, parameters = selection.of_judge_calls()
+    [judge] = store.query(
+        f"SELECT count() AS judge_calls, sum(ifNull(cost_usd, 0)) AS judge_cost_usd FROM spans FINAL WHERE {where}",
+        parameters,
+    )
+    return _named_quantiles(row) | judge
 
 
 def usage_by(store: Store, selection: Selection, group_by: str) -> list[Row]:
@@ -68,13 +79,19 @@ def usage_by(store: Store, selection: Selection, group_by: str) -> list[Row]:
 
 
 def quality(store: Store, selection: Selection) -> dict[str, Row]:
-    """By score name: n, mean, min, max and p05, p50, p95 of the values, and how many could not be assessed.
+    """By score name: n, mean with its 95% interval (low, high), spread, and how many could not be assessed.
 
-    Verdicts of all sources (scorers, judges, people) with one name are taken together.
+    The figures are of one `source`: of scorers where they gave this score, else of other tools, judges or people.
+    `by_source` has the same of each source. The interval allows for calls of one session being alike; it is None
+    where there are fewer than two sessions.
     """
     where, parameters = selection.of_scores()
-    rows = store.query(f"SELECT {_QUALITY} WHERE {where} GROUP BY name ORDER BY name", parameters)
-    return {row.pop("name"): _named_score_quantiles(row) for row in rows}
+    rows = store.query(
+        f"SELECT {_QUALITY} FROM (SELECT {_QUALITY_SUMS} FROM scores FINAL WHERE {where}"
+        " GROUP BY name, source, sample) GROUP BY name, source ORDER BY name, source",
+        parameters,
+    )
+    return _by_name(rows)
 
 
 def quality_by(store: Store, selection: Selection, group_by: str) -> dict[str, dict[str, Row]]:
@@ -82,15 +99,15 @@ def quality_by(store: Store, selection: Selection, group_by: str) -> dict[str, d
     column = dimension(group_by, SCORE_GROUPS)
     where, parameters = selection.of_scores()
     rows = store.query(
-        f"SELECT {column} AS group, {_QUALITY} WHERE {where}"
-        f" GROUP BY group, name ORDER BY group, name LIMIT {10 * MAX_GROUPS}",
+        f"SELECT group, {_QUALITY} FROM (SELECT {column} AS group, {_QUALITY_SUMS} FROM scores FINAL WHERE {where}"
+        " GROUP BY group, name, source, sample) GROUP BY group, name, source"
+        f" ORDER BY group, name, source LIMIT {10 * MAX_GROUPS}",
         parameters,
     )
-    groups: dict[str, dict[str, Row]] = {}
+    groups: dict[str, list[Row]] = {}
     for row in rows:
-        group, name = row.pop("group"), row.pop("name")
-        groups.setdefault(group, {})[name] = _named_score_quantiles(row)
-    return groups
+        groups.setdefault(row.pop("group"), []).append(row)
+    return {group: _by_name(own) for group, own in groups.items()}
 
 
 def dimension(group_by: str, choices: tuple[str, ...]) -> str:
@@ -105,9 +122,18 @@ def _named_quantiles(row: Row) -> Row:
     return {**row, "p50_latency_ms": p50, "p95_latency_ms": p95, "p99_latency_ms": p99}
 
 
-def _named_score_quantiles(row: Row) -> Row:
-    p05, p50, p95 = (_finite(value) for value in row.pop("quantiles"))
-    return {**row, "p05": p05, "p50": p50, "p95": p95}
+def _by_name(rows: list[Row]) -> dict[str, Row]:
+    names: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        name, source = row.pop("name"), row.pop("source")
+        p05, p50, p95 = (_finite(value) for value in row.pop("quantiles"))
+        names.setdefault(name, {})[source] = {**with_interval(row), "p05": p05, "p50": p50, "p95": p95}
+    return {name: _shown(by_source) for name, by_source in names.items()}
+
+
+def _shown(by_source: dict[str, Row]) -> Row:
+    source = min(by_source, key=SHOWN_FIRST.index)
+    return {"source": source, **by_source[source], "by_source": by_source}
 
 
 def _finite(value: Any) -> float | None:

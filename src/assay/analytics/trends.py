@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from assay.analytics.means import FIGURES, GROUP, SHOWN_FIRST, SUMS, with_interval
 from assay.analytics.selection import Selection
 from assay.analytics.summaries import GROUPS, SCORE_GROUPS, dimension
 from assay.errors import AssayError
@@ -40,6 +41,9 @@ def trends(
 ) -> Trends:
     """Calls, cost, tokens, latency, errors and mean scores in each bucket of time.
 
+    `scores` has the mean by name, `intervals` its n and 95% interval (low, high; None where unknown), both of
+    the source that `quality` shows.
+
     `bucket` is a length such as "5m", "1h", "1d", chosen to give about 60 points if None. With `group_by`
     there is one point a bucket and group; scores are given where they carry that dimension. Buckets
     without calls are left out; of more than 10,000 points the newest are kept. Raises AssayError.
@@ -61,9 +65,11 @@ def trends(
         parameters,
     )
     points.reverse()
-    means = _score_means(store, selection, seconds, group_by) if scores else {}
+    known = _score_means(store, selection, seconds, group_by) if scores else {}
     for point in points:
-        point["scores"] = means.get((point["bucket"], point["group"]), {})
+        figures = known.get((point["bucket"], point["group"]), {})
+        point["scores"] = {name: row["mean"] for name, row in figures.items()}
+        point["intervals"] = {name: {key: row[key] for key in ("n", "low", "high")} for name, row in figures.items()}
         if not group_by:
             del point["group"]
     return Trends(seconds, points)
@@ -87,22 +93,29 @@ def latencies(store: Store, selection: Selection) -> list[Row]:
 
 def _score_means(
     store: Store, selection: Selection, seconds: int, group_by: str | None
-) -> dict[tuple[datetime, str], dict[str, float]]:
+) -> dict[tuple[datetime, str], dict[str, Row]]:
     if group_by and group_by not in SCORE_GROUPS:
         return {}
     where, parameters = selection.of_scores()
     rows = store.query(
         f"""
-        SELECT {_start_of(seconds)} AS bucket, {group_by or "''"} AS group, name,
-            avg(value) AS mean
-        FROM scores FINAL WHERE {where} AND value IS NOT NULL
-        GROUP BY bucket, group, name
+        SELECT bucket, group, name, source, {FIGURES}
+        FROM (
+            SELECT {_start_of(seconds)} AS bucket, {group_by or "''"} AS group, name, source, {GROUP} AS sample, {SUMS}
+            FROM scores FINAL WHERE {where}
+            GROUP BY bucket, group, name, source, sample
+        )
+        GROUP BY bucket, group, name, source
         """,
         parameters,
     )
-    means: dict[tuple[datetime, str], dict[str, float]] = {}
+    shown: dict[str, str] = {}
     for row in rows:
-        means.setdefault((row["bucket"], row["group"]), {})[row["name"]] = row["mean"]
+        shown[row["name"]] = min(shown.get(row["name"], row["source"]), row["source"], key=SHOWN_FIRST.index)
+    means: dict[tuple[datetime, str], dict[str, Row]] = {}
+    for row in rows:
+        if row["n"] and row["source"] == shown[row["name"]]:
+            means.setdefault((row["bucket"], row["group"]), {})[row["name"]] = with_interval(row)
     return means
 
 

@@ -59,7 +59,7 @@ class Monitor:
         return self._get("/usage", filters)
 
     def quality(self, **filters: Any) -> Answer:
-        """`scores` by name: mean, n, not_assessable, min, max, p05, p50, p95."""
+        """`scores` by name: mean with its interval (low, high), n, not_assessable, spread, `by_source`, `judged`."""
         return self._get("/quality", filters)
 
     def trends(self, **filters: Any) -> Answer:
@@ -67,9 +67,11 @@ class Monitor:
         return self._get("/trends", filters)
 
     def trends_frame(self, **filters: Any) -> pd.DataFrame:
-        """The points of `trends` as a pandas DataFrame, its scores as columns."""
+        """The points of `trends` as a pandas DataFrame, its scores as columns (relevance, relevance_low, _high, _n)."""
         points = self.trends(**filters)["points"]
-        return _frame([{**point, **point.pop("scores")} for point in points], "bucket")
+        return _frame(
+            [{**point, **point.pop("scores"), **_bounds(point.pop("intervals"))} for point in points], "bucket"
+        )
 
     def latencies(self, **filters: Any) -> list[Answer]:
         """How many conversations took from_ms to to_ms."""
@@ -89,6 +91,14 @@ class Monitor:
         if not span_id.isalnum():
             raise NotFound(f"{span_id!r} is no span id: those are hexadecimal")
         return self._get(f"/calls/{span_id}", {})
+
+    def agreement(self, **filters: Any) -> Answer:
+        """How well each scorer agrees with people (`scorers`) and people with each other (`raters`); threshold=."""
+        return self._get("/agreement", filters)
+
+    def consistency(self, **filters: Any) -> Answer:
+        """How often answers to the same prompt differ: `by_model` and the most inconsistent `prompts`."""
+        return self._get("/consistency", filters)
 
     def alerts(self, **filters: Any) -> list[Answer]:
         """What the newest calls have beyond the thresholds, gravest first."""
@@ -267,6 +277,10 @@ def _refusal(response: httpx.Response) -> AssayError:
     if response.status_code == 404:
         return NotFound(reason)
     return ServerError(f"{response.status_code}: {reason}") if response.status_code >= 500 else AssayError(reason)
+
+
+def _bounds(intervals: dict[str, Answer]) -> Answer:
+    return {f"{name}_{bound}": figure for name, interval in intervals.items() for bound, figure in interval.items()}
 
 
 def _frame(rows: list[Answer], time_column: str) -> pd.DataFrame:

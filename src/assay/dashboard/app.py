@@ -17,6 +17,7 @@ from assay.dashboard.conversations import recent_conversations
 from assay.dashboard.incidents import incidents
 from assay.dashboard.inert import inert
 from assay.dashboard.panels import alerts, cost, headline, latency, quality
+from assay.dashboard.trust import agreement
 from assay.dashboard.welcome import first_call
 from assay.errors import AssayError
 
@@ -66,6 +67,8 @@ def _draw(monitor: Monitor, overview: data.Overview) -> None:
         cost(overview)
     with right:
         latency(overview)
+    if overview.agreement:
+        agreement(overview.agreement)
     st.fragment(incidents)(monitor)
     # A fragment of its own: opening a conversation asks for that one alone, not for all figures again.
     st.fragment(recent_conversations)(monitor, overview.calls)

@@ -37,6 +37,11 @@ OTHER_MODELS = "other models"
 
 HEIGHT = 280
 
+THUMB = "thumb"
+"""What people click is no score over time: it is compared with the scores (trust.py)."""
+
+_WIDEST_BAND = 0.5
+
 _SHARE = 0.9
 """Of its bucket's width a bar fills so much."""
 
@@ -57,42 +62,63 @@ Chart = alt.Chart | alt.LayerChart
 
 
 def quality_lines(points: Iterable[Answer]) -> Chart | None:
-    """Each score's mean over time, 0..1; None where no score is known."""
+    """Each score's mean over time, 0..1, in the band of its 95% interval; None where no score is known."""
     rows: list[dict[str, Any]] = [
         {
             "time": datetime.fromisoformat(point["bucket"]),
             "score": figures.name(name),
             "value": value,
-            "calls": point["conversations"],
+            "likely": _likely(interval := point.get("intervals", {}).get(name, {})),
+            **_band(interval),
+            "calls": interval.get("n"),
         }
         for point in points
         for name, value in point["scores"].items()
-        if value is not None
+        if value is not None and name != THUMB
     ]
     if not rows:
         return None
     colours = {figures.name(name): colour for name, colour in SCORE_COLOURS.items()}
     known = in_order({row["score"] for row in rows}, list(colours))
-    return _finished(
-        alt.Chart(pd.DataFrame(rows))
-        .mark_line(point=alt.OverlayMarkDef(size=14, filled=True), strokeWidth=2, interpolate="monotone")
-        .encode(
-            x=_time_axis("time"),
-            y=alt.Y("value:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(tickCount=5)),
-            color=alt.Color(
-                "score:N",
-                title=None,
-                scale=alt.Scale(domain=known, range=[colours.get(name, GREY) for name in known]),
-                legend=_legend(columns=4),
-            ),
-            tooltip=[
-                alt.Tooltip("score:N", title="Score"),
-                alt.Tooltip("value:Q", title="Mean", format=".3f"),
-                alt.Tooltip("calls:Q", title="Conversations"),
-                _time_tooltip("time"),
-            ],
-        )
+    scale = alt.Scale(domain=[0, 1], clamp=True)
+    base = alt.Chart(pd.DataFrame(rows)).encode(
+        x=_time_axis("time"),
+        color=alt.Color(
+            "score:N",
+            title=None,
+            scale=alt.Scale(domain=known, range=[colours.get(name, GREY) for name in known]),
+            legend=_legend(columns=4),
+        ),
     )
+    bands = base.mark_area(opacity=0.13, interpolate="monotone").encode(
+        y=alt.Y("low:Q", scale=scale, title=None), y2="high:Q"
+    )
+    lines = base.mark_line(
+        point=alt.OverlayMarkDef(size=14, filled=True), strokeWidth=2, interpolate="monotone"
+    ).encode(
+        y=alt.Y("value:Q", title=None, scale=scale, axis=alt.Axis(tickCount=5)),
+        tooltip=[
+            alt.Tooltip("score:N", title="Score"),
+            alt.Tooltip("value:Q", title="Mean", format=".3f"),
+            alt.Tooltip("likely:N", title="95% interval"),
+            alt.Tooltip("calls:Q", title="Scored"),
+            _time_tooltip("time"),
+        ],
+    )
+    return _finished(alt.layer(bands, lines))
+
+
+def _band(interval: Answer) -> dict[str, float | None]:
+    """What is drawn of an interval; one over half of the scale would hide more than it tells."""
+    low, high = interval.get("low"), interval.get("high")
+    shown = low is not None and high is not None and high - low <= _WIDEST_BAND
+    return {"low": low if shown else None, "high": high if shown else None}
+
+
+def _likely(interval: Answer) -> str:
+    if interval.get("low") is None:
+        return "unknown: too few sessions"
+    return f"{interval['low']:.3f} to {interval['high']:.3f}"
 
 
 def cost_bars(by_model: Iterable[Answer], bucket_seconds: int) -> Chart | None:
@@ -207,6 +233,7 @@ def _legend(columns: int, symbol: str = "circle") -> alt.Legend:
         rowPadding=2,
         symbolType=symbol,
         symbolSize=90,
+        symbolOpacity=1,
     )
 
 

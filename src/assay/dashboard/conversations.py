@@ -11,6 +11,7 @@ from assay.client.monitor import Monitor
 from assay.dashboard import figures
 from assay.dashboard.charts import in_order
 from assay.dashboard.data import Answer
+from assay.dashboard.feedback import is_thumb, thumbs
 from assay.dashboard.inert import excerpt, inert
 from assay.errors import AssayError
 
@@ -71,6 +72,11 @@ def _verdicts(monitor: Monitor, call: Answer) -> None:
     except AssayError as error:
         st.warning(inert(str(error)), title="The scores cannot be shown")
         return
+    _grid([verdict for verdict in verdicts if not is_thumb(verdict)], call)
+    thumbs(monitor, call["span_id"], verdicts)
+
+
+def _grid(verdicts: list[Answer], call: Answer) -> None:
     if not verdicts:
         st.caption("Not scored, since it failed." if call["status"] == "error" else "Not scored yet.")
         return

@@ -1,4 +1,7 @@
-"""What the overview page asks of the API: seven questions a refresh, aggregates and ten calls, never all rows."""
+"""What the overview page asks of the API: seven questions a refresh, aggregates and ten calls, never all rows.
+
+An eighth, about agreement, where people have judged calls.
+"""
 
 from __future__ import annotations
 
@@ -55,6 +58,7 @@ class Overview(msgspec.Struct, frozen=True):
     latencies: list[Answer]
     calls: list[Answer]
     alerts: list[Answer]
+    agreement: Answer | None = None
 
     @property
     def names(self) -> Names:
@@ -83,6 +87,7 @@ def overview(monitor: Monitor, chosen: Filter) -> Overview | None:
     if not usage.result()["total_calls"]:
         return None
     over_time, by_model = trends.result()
+    labelled = any("human" in score["by_source"] for score in scores.result()["scores"].values())
     return Overview(
         usage=usage.result(),
         scores=scores.result()["scores"],
@@ -92,6 +97,7 @@ def overview(monitor: Monitor, chosen: Filter) -> Overview | None:
         latencies=latencies.result(),
         calls=calls.result()["calls"],
         alerts=alerts.result(),
+        agreement=monitor.agreement(**asked) if labelled else None,
     )
 
 

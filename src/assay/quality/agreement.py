@@ -88,6 +88,34 @@ def pair_wins(pairs: Sequence[Hashable], labels: Sequence[int], values: Sequence
     return np.array([(p[1] > p[0]) + 0.5 * (p[1] == p[0]) for p in table.values() if len(p) == 2], float)
 
 
+def cohen_kappa(first: ArrayLike, second: ArrayLike) -> float:
+    """Agreement of two raters' yes/no labels beyond chance, -1..1; NaN where both always say the same. Cohen (1960)."""
+    one, other = np.asarray(first, bool), np.asarray(second, bool)
+    if not len(one):
+        return float("nan")
+    observed = float((one == other).mean())
+    chance = float(one.mean() * other.mean() + (1 - one.mean()) * (1 - other.mean()))
+    return (observed - chance) / (1 - chance) if chance < 1 else float("nan")
+
+
+def krippendorff_alpha(units: ArrayLike) -> float:
+    """Krippendorff's alpha of graded or 0/1 values, at most 1; NaN where all values are the same.
+
+    `units` has a row a judged thing: how many values it has, their sum, and the sum of their squares. Things with one
+    value are left out. For 0/1 values the squared difference is the nominal one. Krippendorff, Content
+    Analysis (2004), ch. 11.
+    """
+    count, total, squares = np.asarray(units, float).reshape(-1, 3).T
+    paired = count > 1
+    count, total, squares = count[paired], total[paired], squares[paired]
+    n = count.sum()
+    expected = 2 * (n * squares.sum() - total.sum() ** 2)
+    if n < 2 or expected <= 1e-12 * max(n * squares.sum(), 1e-300):
+        return float("nan")
+    observed = (2 * (count * squares - total**2) / (count - 1)).sum()
+    return float(1 - (n - 1) * observed / expected)
+
+
 def interval(statistic: Statistic, cases: int, draws: int = 300, seed: int = 20261123) -> tuple[float, float]:
     """95% percentile bootstrap interval of a statistic of case indices; NaN where no draw defines it."""
     generator = np.random.default_rng(seed)

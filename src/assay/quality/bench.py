@@ -10,16 +10,17 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
+from assay.config import Onnx
 from assay.errors import AssayError
 from assay.quality.agreement import auprc, auroc, interval, kendall, pair_wins, spearman
-from assay.quality.scorer import Conversation, Scorer, Verdict, assess
+from assay.quality.scorer import Conversation, Scorer, Verdict, assess_all
 from assay.quality.sets import scorers
 
 Interval = tuple[float, float]
@@ -81,8 +82,12 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     conversations_per_second: float
 
 
-def bench(data: Path, set_names: Sequence[str], split: str = "") -> Iterator[Figures]:
+def bench(
+    data: Path, set_names: Sequence[str], split: str = "", onnx: Mapping[str, Onnx] | None = None
+) -> Iterator[Figures]:
     """Figures of every file in `data` and every set, file by file; only rows of `split` where one is named.
+
+    `onnx` says which models the set "onnx" is made of.
 
     Raises BenchError where `data` has no .jsonl file or a line is not a row, ValueError for an unknown set.
     """
@@ -91,7 +96,7 @@ def bench(data: Path, set_names: Sequence[str], split: str = "") -> Iterator[Fig
         raise BenchError(
             f"no .jsonl file in {data}: name a folder of labelled rows (docs/quality.md lists public ones)"
         )
-    loaded = {name: scorers(name) for name in set_names}
+    loaded = {name: scorers(name, onnx) for name in set_names}
     for path in paths:
         rows = read_rows(path, split)
         for name, members in loaded.items() if rows else ():
@@ -115,9 +120,11 @@ def figures(file: str, set_name: str, members: Sequence[Scorer], rows: list[Row]
     """One set's figures on the rows of one file."""
     metric = file.split("-", 1)[0]
     names = {scorer.name for scorer in members}
+    # A judge is paid by the question: only the metric that the file is about.
+    members = [one for one in members if one.scorer != "judge" or any(one.name in _judges(file, row) for row in rows)]
     conversations = [conversation(row, metric, names) for row in rows]
     started = time.process_time()
-    verdicts = [assess(members, each) for each in conversations]
+    verdicts = assess_all(members, conversations)
     spent = time.process_time() - started
     values = [_value(found, row, file) for found, row in zip(verdicts, rows, strict=True)]
     assessed = [(row, value) for row, value in zip(rows, values, strict=True) if value is not None]

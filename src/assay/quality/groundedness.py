@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from assay.quality.kind import Kind, hindrance
 from assay.quality.scorer import Conversation, Verdict, logistic, unknown, version_of
-from assay.quality.text import CONTEXT_CHARS, RESPONSE_CHARS
+from assay.quality.text import CONTEXT_CHARS, RESPONSE_CHARS, clean, has_words, words
 from assay.quality.words import Floats, Reading, Words
 
 STOP_WORD_WEIGHT = 0.15
@@ -89,20 +89,8 @@ class Groundedness:
         return Verdict(value=value, reason=_reason(supports, origin), confidence=confidence)
 
     def _context(self, conversation: Conversation) -> tuple[str, list[list[str]]]:
-        """Documents and tool results; else a long system prompt; else a long user text."""
-        stems = self._words.stems
-        given = [stems(text, CONTEXT_CHARS) for text in conversation.context[:MOST_CHUNKS]]
-        given = [chunk for chunk in given if chunk]
-        if given:
-            return "the context", given
-        for origin, text, least in (
-            ("the system prompt", conversation.system, SYSTEM_WORDS),
-            ("the user's text", conversation.prompt, PROMPT_WORDS),
-        ):
-            chunk = stems(text, CONTEXT_CHARS) if len(text) > 3 * least else []
-            if len(chunk) >= least:
-                return origin, [chunk]
-        return "", []
+        origin, texts = grounds(conversation)
+        return origin, [self._words.stems(text, CONTEXT_CHARS) for text in texts]
 
     def supports(self, response: Reading, chunks: list[list[str]]) -> list[Support]:
         """The best support of every sentence of the response, given each chunk's stems in order."""
@@ -111,6 +99,23 @@ class Groundedness:
         if len(found) == 1:
             return found[0]
         return [max(of_one, key=lambda support: support.total) for of_one in zip(*found, strict=True)]
+
+
+def grounds(conversation: Conversation) -> tuple[str, list[str]]:
+    """What the answer can be checked against and its name: ("", []) where there is nothing.
+
+    Documents and tool results, each a text; else a long system prompt; else a long user text.
+    """
+    given = [text for text in conversation.context[:MOST_CHUNKS] if has_words(clean(text, CONTEXT_CHARS))]
+    if given:
+        return "the context", given
+    for origin, text, least in (
+        ("the system prompt", conversation.system, SYSTEM_WORDS),
+        ("the user's text", conversation.prompt, PROMPT_WORDS),
+    ):
+        if len(text) > 3 * least and len(words(clean(text, CONTEXT_CHARS))) >= least:
+            return origin, [text]
+    return "", []
 
 
 class _Claims:
@@ -194,13 +199,14 @@ def _reason(supports: list[Support], origin: str) -> str:
     unsupported = [(of_one, s.sentence) for s in supports if (of_one := s.total) < MIDDLE]
     line = f"{len(supports) - len(unsupported)} of {len(supports)} sentences supported by {origin}"
     if unsupported:
-        line += f'; not supported: "{_short(min(unsupported, key=itemgetter(0))[1])}"'
+        line += f'; not supported: "{short(min(unsupported, key=itemgetter(0))[1])}"'
     novel = list(dict.fromkeys(n for s in supports for n in (*s.numbers, *s.names)))
     if novel:
         line += f"; not in it: {', '.join(novel[:5])}"
     return line
 
 
-def _short(sentence: str, most: int = 80) -> str:
+def short(sentence: str, most: int = 80) -> str:
+    """A sentence on one line, cut where it is long, as reasons quote it."""
     sentence = " ".join(sentence.split())
     return sentence if len(sentence) <= most else sentence[: most - 1] + "…"

@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from assay.config import Quality
+from assay.errors import ConfigError
 from assay.quality.custom import custom_scorers, is_installed
+from assay.quality.local import local_scorers
+from assay.quality.onnx import model_for, onnx_scorers
 from assay.quality.scorer import Scorer
 from assay.quality.sets import SHIPPED, scorers
 
@@ -42,7 +45,7 @@ def load(lane: Lane, settings: Quality) -> Loaded:
         case "quality":
             return _shipped(settings)
         case "onnx":
-            return Loaded((), ["the onnx tier is not there"])
+            return _models(settings)
         case "custom":
             found, problems = custom_scorers(settings.custom)
             return _own(settings, found, problems)
@@ -59,6 +62,19 @@ def _shipped(settings: Quality) -> Loaded:
         elif tier != "off":
             names = ", ".join(sorted(sets[tier]))
             problems.append(f"[quality.metrics] {metric}: the {tier} tier has no such score; it has {names}")
+    return Loaded(tuple(found), problems)
+
+
+def _models(settings: Quality) -> Loaded:
+    """One model a metric; a model that cannot be loaded costs its own metric only."""
+    found = list[Scorer]()
+    problems = list[str]()
+    local = local_scorers()
+    for metric in (metric for metric, tier in settings.metrics.items() if tier == "onnx"):
+        try:
+            found += onnx_scorers({metric: model_for(metric, settings.onnx)}, local)
+        except ConfigError as error:
+            problems.append(str(error))
     return Loaded(tuple(found), problems)
 
 

@@ -16,7 +16,7 @@ from assay.config import Quality
 from assay.processes import ProcessEnded, RemoteObject
 from assay.quality.calls import Who, conversation_of, score_of
 from assay.quality.lanes import Lane, Loaded, load
-from assay.quality.scorer import SHARED, Conversation, Scorer, guarded, guarded_all, unknown
+from assay.quality.scorer import SHARED, Conversation, Scorer, Verdict, guarded, guarded_all, unknown
 from assay.quality.watch import FAILED, Watch
 from assay.records import Score
 from assay.store.connect import Row
@@ -90,11 +90,16 @@ class Scoring:
 def _part(
     scorer: Scorer, calls: Sequence[Row], conversations: Sequence[Conversation], broken: Collection[At]
 ) -> Generator[At, None, list[Score]]:
-    """One scorer's scores of some calls: of all at once where it is quick, and has not broken down over it."""
+    """One scorer's scores of some calls: of all at once (or as many as its `together`) where it takes or is quick
+    enough for that, and has not broken down over it."""
     whole, who = At(scorer.name, WHOLE_BATCH), Who.of(scorer)
     if (scorer.scorer in QUICK or hasattr(scorer, "score_all")) and whole not in broken:
-        yield whole
-        return list(map(score_of, calls, repeat(who), guarded_all(scorer, conversations)))
+        verdicts = list[Verdict]()
+        together: int = getattr(scorer, "together", SHARED)
+        for start in range(0, len(calls), together):
+            yield whole
+            verdicts += guarded_all(scorer, conversations[start : start + together])
+        return list(map(score_of, calls, repeat(who), verdicts))
     scores = list[Score]()
     for call, conversation in zip(calls, conversations, strict=True):
         at = At(scorer.name, call["span_id"])

@@ -1,7 +1,7 @@
 """Relevance: does the answer speak about what was asked?
 
 In: prompt and response. Out: 0..1, from how many of the prompt's rare words the answer takes up and
-how close both lie in a space of word vectors. Nothing here was trained on labels; two constants map
+how close both lie in a space of word vectors. Nothing here was trained on labels; three constants map
 the sum to a scale on which 0.5 separates own answers from those to other prompts.
 """
 
@@ -18,6 +18,9 @@ from assay.quality.words import Floats, Reading, Words, cosine, length
 STOP_WORD_WEIGHT = 0.1
 MIDDLE = 0.85
 STEEPNESS = 2.5
+PRIOR_WORDS = 2
+"""Below the middle so many words that say nothing are added to an answer's content words: that "Yes, I do" shares
+no word with the question proves little."""
 _NONE = np.float32(1e-9)
 _SCORED: frozenset[Kind] = frozenset({"table"})
 
@@ -45,7 +48,7 @@ class Relevance:
 
     def __init__(self, words: Words) -> None:
         self._words = words
-        self.version = version_of("relevance 1", words.version, f"{MIDDLE} {STEEPNESS}")
+        self.version = version_of("relevance 2", words.version, f"{MIDDLE} {STEEPNESS} {PRIOR_WORDS}")
 
     def score(self, conversation: Conversation) -> Verdict:
         """Null for refusals, code, JSON, other languages, and where prompt or answer has no content."""
@@ -58,7 +61,7 @@ class Relevance:
         evidence = self.evidence(prompt, response)
         if evidence.recall < 0.5 and not (self._words.knows(prompt) and self._words.knows(response)):
             return unknown("not assessable: too few known words to compare", "short")
-        value = logistic(STEEPNESS * (evidence.total - MIDDLE))
+        value = logistic(STEEPNESS * _tempered(evidence.total - MIDDLE, len(response.content)))
         return Verdict(value=value, reason=_reason(evidence), confidence=_confidence(prompt, response))
 
     def evidence(self, prompt: Reading, response: Reading) -> Evidence:
@@ -93,6 +96,10 @@ class Relevance:
             tuple(shown[s] for s in ranked if s in answered)[:3],
             tuple(shown[s] for s in ranked if s not in answered)[:3],
         )
+
+
+def _tempered(above_middle: float, content_words: int) -> float:
+    return above_middle if above_middle > 0 else above_middle * content_words / (content_words + PRIOR_WORDS)
 
 
 def _without_content(prompt: Reading, response: Reading) -> Verdict | None:

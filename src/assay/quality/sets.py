@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from assay.config import Onnx
+from assay.quality.judge import judge_scorers
 from assay.quality.lexical import lexical_scorers
 from assay.quality.local import local_scorers
+from assay.quality.onnx import onnx_scorers
 from assay.quality.scorer import Scorer
 
-SETS = {"lexical": lexical_scorers, "local": local_scorers}
+SETS = ("lexical", "local", "onnx", "judge")
 
 SHIPPED = frozenset(
     ("relevance", "coherence", "toxicity", "prompt_toxicity", "groundedness", "refusal", "factual_accuracy")
@@ -14,11 +19,21 @@ SHIPPED = frozenset(
 """The scores of all sets together."""
 
 
-def scorers(set_name: str) -> tuple[Scorer, ...]:
+def scorers(set_name: str, onnx: Mapping[str, Onnx] | None = None) -> tuple[Scorer, ...]:
     """The scorers of a named set with their weights loaded (0.1 s for "local", nothing for "lexical").
 
-    Raises ValueError for a name that is not in SETS.
+    `onnx` is [quality.onnx], one model a metric, for the set "onnx"; without it that set is relevance by MiniLM. The
+    judge's settings are read where they are.
+    Raises ValueError for a name that is not in SETS, ConfigError for a model that cannot be loaded.
     """
-    if set_name not in SETS:
-        raise ValueError(f"no scorer set {set_name!r}; there are: {', '.join(sorted(SETS))}")
-    return SETS[set_name]()
+    match set_name:
+        case "lexical":
+            return lexical_scorers()
+        case "local":
+            return local_scorers()
+        case "onnx":
+            return onnx_scorers(onnx or {}, local_scorers())
+        case "judge":
+            return judge_scorers()
+        case _:
+            raise ValueError(f"no scorer set {set_name!r}; there are: {', '.join(SETS)}")

@@ -67,6 +67,11 @@ def words(text: str) -> list[str]:
     return found
 
 
+def has_words(text: str) -> bool:
+    """Whether there is any word or number."""
+    return _WORD.search(text) is not None
+
+
 def sentences(text: str) -> list[str]:
     """Sentences and lines in order, none empty."""
     parts: list[str] = []

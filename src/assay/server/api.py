@@ -18,6 +18,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Res
 from assay.alerts.thresholds import RECENT, recent_alerts
 from assay.analytics.calls import ORDERS, call, calls, trace
 from assay.analytics.doctor import findings, server_findings
+from assay.analytics.ppi import with_judged
 from assay.analytics.selection import Selection, moment
 from assay.analytics.summaries import GROUPS, SCORE_GROUPS, quality, quality_by, usage, usage_by
 from assay.analytics.trends import latencies, trends
@@ -29,6 +30,7 @@ from assay.ingest.reprice import reprice
 from assay.records import CALL_KINDS, Span
 from assay.reports.exports import FORMATS, MEDIA_TYPES, export
 from assay.reports.summary import summary_report
+from assay.server.agreement_api import agreement_routes
 from assay.server.backfill_api import add_backfill
 from assay.server.docs import docs_page
 from assay.server.feedback import NewScore, store_score
@@ -114,9 +116,14 @@ def api(
 
     @app.get("/quality")
     def get_quality(selected: Selected, group_by: Annotated[str | None, _one_of(SCORE_GROUPS)] = None) -> Response:
-        """Each score's mean, spread and count; with `group_by` also for each of its values."""
+        """Each score's mean with its interval, spread and count; with `group_by` also for each of its values.
+
+        Where a judge read a sample, `judged` has what its verdicts and the scorers' together say of all calls.
+        """
         groups = {"groups": quality_by(store, selected, group_by)} if group_by else {}
-        return _json({"scores": quality(store, selected)} | groups)
+        return _json({"scores": with_judged(store, selected, quality(store, selected))} | groups)
+
+    app.include_router(agreement_routes(store, Depends(selection)))
 
     @app.get("/trends")
     def get_trends(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
@@ -28,6 +29,7 @@ from assay.ingest.readers import Readers, Settings
 from assay.ingest.receiver import Receiver
 from assay.ingest.settler import Settler
 from assay.ingest.writer import Writer
+from assay.quality.judging import LiveJudge, live_judge
 from assay.quality.live import LiveScoring
 from assay.records import Span
 from assay.server.alerting import Alerting
@@ -64,12 +66,16 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
         scoring = LiveScoring(store, config.quality, lambda: settler.settled_at)
         stack.callback(scoring.stop)
         scoring.start()
+        judge = live_judge(store, config, writer.rewrite, lambda: settler.settled_at)
+        if judge:
+            stack.callback(judge.stop)
+            judge.start()
         if config.grpc_port is not None:
             stack.enter_context(grpc_server(receiver, config.host, config.grpc_port, config.keys))
         housekeeper = Housekeeper(store)
         stack.callback(housekeeper.stop)
         housekeeper.start()
-        health = Health(store, journal, writer, receiver, readers, settler, scoring)
+        health = Health(store, journal, writer, receiver, readers, settler, scoring, judge)
         alerting = Alerting(store, config, url, health.figures)
         stack.callback(alerting.stop)
         alerting.start()
@@ -105,20 +111,21 @@ def answering(config: Config, url: str) -> Generator[ASGIApp]:
     """The API alone over the store, for a command that asks where no server runs. Raises StoreError."""
     with ExitStack() as stack:
         store = _opened(stack, config, url)
-
-        def rewrite(spans: Sequence[Span]) -> None:
-            store.insert("spans", stamped(arrow_table(spans, SPAN_SCHEMA), time.time_ns() // 1000))
-
         answers = api(
             store,
             lambda: (True, {"problems": []}),
             VERSION,
-            rewrite=rewrite,
+            rewrite=partial(rewritten, store),
             prices=Prices(config.prices),
             quality_settings=config.quality,
         )
         add_alert_routes(answers, store, config.alerts.rules)
         yield Starlette(routes=[Mount("/api", answers)])
+
+
+def rewritten(store: Store, spans: Sequence[Span]) -> None:
+    """Store spans anew in place of their former rows, where no writer runs. Raises StoreUnavailable."""
+    store.insert("spans", stamped(arrow_table(spans, SPAN_SCHEMA), time.time_ns() // 1000))
 
 
 class Health:
@@ -133,6 +140,7 @@ class Health:
         readers: Readers,
         settler: Settler,
         scoring: LiveScoring,
+        judge: LiveJudge | None,
     ) -> None:
         self._journal = journal
         self._settler = settler
@@ -141,18 +149,16 @@ class Health:
         self._receiver = receiver
         self._readers = readers
         self._scoring = scoring
+        self._judge = judge
         self.alerting: Alerting | None = None
         self._started = time.monotonic()
 
     def figures(self) -> tuple[bool, dict[str, Any]]:
         """Whether the store answers and scoring works, and all counters."""
         writing = self._writer.last_error and f"writing: {self._writer.last_error}"
+        scoring = [*self._scoring.last_errors, self._judge.problem if self._judge else ""]
         watched = self.alerting.problems if self.alerting else []
-        problems = list(
-            filter(
-                None, [self._store_problem(), writing, self._settler.last_error, *self._scoring.last_errors, *watched]
-            )
-        )
+        problems = list(filter(None, [self._store_problem(), writing, self._settler.last_error, *scoring, *watched]))
         return not problems, {
             "version": VERSION,
             "uptime_seconds": round(time.monotonic() - self._started, 1),
@@ -167,6 +173,7 @@ class Health:
             },
             "settle": {"lag_seconds": self._settler.lag_seconds},
             "quality": self._scoring.figures(),
+            "judge": self._judge.figures() if self._judge else None,
         }
 
     def _store_problem(self) -> str:

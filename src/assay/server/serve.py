@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -15,8 +16,9 @@ from starlette.types import ASGIApp
 from assay.config import Config, require_safe_binding
 from assay.errors import ConfigError
 from assay.ingest.settler import NAME as SETTLED
+from assay.quality.judging import live_judge
 from assay.quality.live import LiveScoring
-from assay.server.app import answering, running
+from assay.server.app import answering, rewritten, running
 from assay.store.connect import open_store
 from assay.store.cursors import read_cursor
 
@@ -59,13 +61,21 @@ def follow(config: Config, ready: Callable[[], None], *, once: bool = False) -> 
         signal.signal(ending, stop)
     store = open_store(config.store)
     try:
-        scoring = LiveScoring(store, config.quality, lambda: read_cursor(store, SETTLED)[0])
-        scoring.start()
+
+        def settled_at() -> int:
+            return read_cursor(store, SETTLED)[0]
+
+        scoring = LiveScoring(store, config.quality, settled_at)
+        judge = live_judge(store, config, partial(rewritten, store), settled_at)
+        parts = [part for part in (scoring, judge) if part]
+        for part in parts:
+            part.start()
         ready()
         while not stopped.wait(_LOOK_SECONDS):
-            if once and scoring.caught_up:
+            if once and all(part.caught_up for part in parts):
                 break
-        scoring.stop()
+        for part in parts:
+            part.stop()
     finally:
         store.close()
 
