@@ -13,8 +13,10 @@ from alerting import NOON, engine, forget_alerts, write_calls
 from assay.alerts.engine import Engine
 from assay.alerts.replay import replay
 from assay.alerts.watch import Condition
+from assay.records import Score
 from assay.store.connect import Store
 from assay.store.incidents import incident, incidents
+from assay.store.scores import insert_scores
 
 SLOW = """
 [[rule]]
@@ -150,6 +152,28 @@ def test_a_score_is_judged_by_dimensions_of_its_call(store: Store, project: str,
     [row] = incidents(store)
     assert (row["phase"], row["group"]) == ("firing", "ann" if group_by else "")
     assert json.loads(row["evidence"])["worst_calls"][0]["value"] == 0.5
+
+
+def test_verdicts_of_people_are_not_mixed_with_those_of_scorers(store: Store, project: str, tmp_path: Path) -> None:
+    name = project.replace("test-", "clarity-")
+    ids = write_calls(store, project, [{"at": NOON + 2 * i, "scores": {name: 0.9}} for i in range(150)])
+    said = [
+        Score(
+            target=span_id,
+            name=name,
+            value=0.1 + i % 7 / 100,
+            source="human",
+            project=project,
+            started_at=(NOON + 2 * i) * 1_000_000,
+        )
+        for i, span_id in enumerate(ids)
+    ]
+    insert_scores(store, said)
+    text = SLOW.replace('"latency"', f'"{name}"').replace("above = 1000", "below = 0.7") % project
+    watching = engine(store, tmp_path, text + text.replace('"slow"', '"people"') + 'source = "human"\n')
+    for at in range(NOON, NOON + 360, 30):
+        watching.round(at)
+    assert [row["rule"] for row in incidents(store)] == ["people"]
 
 
 def test_an_attribute_of_the_call_is_a_dimension_too(store: Store, project: str, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from pydantic import (
 
 from assay.alerts.toml import Block, Problem, blocks
 from assay.errors import ConfigError
+from assay.records import ScoreSource
 
 SCALE_METRICS = (
     "cost",
@@ -94,6 +95,9 @@ class _Told(BaseModel):
 class Rule(_Told):
     """What every kind of rule has. Lengths of time are seconds.
 
+    `source` is whose verdicts a score's are: by default those of scorers where there are any, else of other tools, of
+    judges, of people.
+
     `for` is how long the condition must hold before it fires, `resolve_after` how long it must not hold before it
     resolves. `no_data` is what fewer than `min_count` calls mean: leave the state as it is (keep), all well (ok), or
     the condition itself (fire).
@@ -102,6 +106,7 @@ class Rule(_Told):
     name: Name
     metric: Metric
     aggregate: Aggregate = "mean"
+    source: ScoreSource | None = None
     over: float | None = None
     under: float | None = None
     window: Annotated[Seconds, Field(ge=10, le=30 * 86_400)] = 900

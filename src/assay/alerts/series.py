@@ -46,6 +46,7 @@ class Source(msgspec.Struct, frozen=True):
     metric: str
     filter: tuple[tuple[str, str], ...] = ()
     group_by: str | None = None
+    verdicts_of: str | None = None
     over: float | None = None
     under: float | None = None
     logarithm: bool = False
@@ -101,6 +102,7 @@ def source_of(rule: AlertRule) -> Source:
         metric=rule.metric,
         filter=tuple(sorted(rule.filter.items())),
         group_by=rule.group_by,
+        verdicts_of=rule.source,
         over=rule.over,
         under=rule.under,
         logarithm=shift and rule.metric in SCALE_METRICS,
@@ -114,7 +116,7 @@ def sharing_calls(rules: Iterable[AlertRule]) -> list[list[AlertRule]]:
     for rule in rules:
         source = source_of(rule)
         seen = "" if source.metric in _VALUES else source.metric
-        together.setdefault((source.filter, source.group_by, seen), []).append(rule)
+        together.setdefault((source.filter, source.group_by, source.verdicts_of, seen), []).append(rule)
     return list(together.values())
 
 
@@ -194,8 +196,8 @@ def _calls(sources: Sequence[Source]) -> tuple[str, dict[str, Any]]:
             parameters,
         )
     lag = any_source.metric == "scoring_lag_seconds"
-    parameters |= {} if lag else {"score": any_source.metric}
-    judged = "counted AND source = 'scorer'" if lag else "counted AND name = {score:String} AND value IS NOT NULL"
+    parameters |= {} if lag else {"score": any_source.metric, "verdicts_of": any_source.verdicts_of or ""}
+    judged = "counted AND source = 'scorer'" if lag else _OF_SCORE
     raw = "greatest(date_diff('millisecond', started_at, scored_at) / 1000, 0)" if lag else "value"
     values = _values([raw] * len(sources), sources)
     named = {name for name, _ in any_source.filter} | {any_source.group_by or "project"}
@@ -217,6 +219,13 @@ def _calls(sources: Sequence[Source]) -> tuple[str, dict[str, Any]]:
         parameters,
     )
 
+
+_OF_SCORE = """
+    counted AND name = {score:String} AND value IS NOT NULL AND source = if({verdicts_of:String} != '',
+        {verdicts_of:String},
+        (SELECT argMin(source, indexOf(['scorer', 'otel', 'judge', 'human'], source)) FROM scores
+            WHERE counted AND name = {score:String} AND value IS NOT NULL))"""
+"""The verdicts of one source: as in the charts, of the first that gave any where the rule names none."""
 
 _AT = "toUnixTimestamp(started_at) AS at"
 _WITHIN = "started_at >= fromUnixTimestamp({since:Int64}) AND started_at < fromUnixTimestamp({until:Int64})"
