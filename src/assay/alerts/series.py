@@ -31,6 +31,7 @@ BINS_PER_DOUBLING = 16
 NO_BIN = -2000
 """The bin of values that are not above zero."""
 
+NO_ROWS: NDArray[np.int64] = np.zeros(0, np.int64)
 NO_BINS: NDArray[np.int64] = np.zeros((0, 3), np.int64)
 
 WORST_CALLS = 10
@@ -141,13 +142,13 @@ def read_series(
         for i, source in enumerate(sources)
     )
     sql = f"SELECT intDiv(at, {step}) AS bucket, grouped, {figures} FROM ({calls}) GROUP BY bucket, grouped"
-    place, group, *columns = _columns(store, sql, parameters)
+    rows, (place, *columns) = _columns(store, sql, parameters)
     found: dict[Source, dict[str, Series]] = {}
     for i, source in enumerate(sources):
         bins = _bins(store, f"SELECT at, grouped, x{i} AS x FROM ({calls})", parameters, step) if source.bins else None
         found[source] = {}
         for name in groups:
-            own = group == name
+            own = rows.get(name, NO_ROWS)
             values = np.zeros((5, size))
             values[3] = -np.inf
             values[:, place[own].astype(np.int64) - first] = [column[own] for column in columns[5 * i : 5 * i + 5]]
@@ -262,11 +263,18 @@ def _bins(store: Store, calls: str, parameters: Mapping[str, Any], step: int) ->
         SELECT intDiv(at, {step}) AS bucket, grouped,
             if(x > 0, toInt64(floor(log2(x) * {BINS_PER_DOUBLING})), {NO_BIN}) AS bin, count()
         FROM ({calls}) WHERE x IS NOT NULL GROUP BY bucket, grouped, bin ORDER BY bucket, bin"""
-    place, group, number, count = _columns(store, sql, parameters)
-    rows = np.stack([place, number, count], axis=1).astype(np.int64)
-    return {str(name): rows[group == name] for name in np.unique(group)}
+    rows, columns = _columns(store, sql, parameters)
+    figures = np.stack(columns, axis=1).astype(np.int64)
+    return {name: figures[own] for name, own in rows.items()}
 
 
-def _columns(store: Store, sql: str, parameters: Mapping[str, Any]) -> list[NDArray[Any]]:
-    table = store.arrow(sql, parameters)
-    return [column.to_numpy(zero_copy_only=False) for column in table.combine_chunks().columns]
+def _columns(
+    store: Store, sql: str, parameters: Mapping[str, Any]
+) -> tuple[dict[str, NDArray[np.int64]], list[NDArray[Any]]]:
+    """Which rows each group has, and the other columns."""
+    table = store.arrow(sql, parameters).combine_chunks()
+    names: Any = table.column("grouped").combine_chunks().dictionary_encode()
+    codes: NDArray[np.int64] = names.indices.to_numpy(zero_copy_only=False)
+    rows = {name: np.flatnonzero(codes == code) for code, name in enumerate(names.dictionary.to_pylist())}
+    columns = zip(table.column_names, table.columns, strict=True)
+    return rows, [column.to_numpy(zero_copy_only=False) for name, column in columns if name != "grouped"]

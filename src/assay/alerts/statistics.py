@@ -93,8 +93,8 @@ def percentile_interval(
     for first, last in chunks:
         begin = max(first - width, 0)
         low, high = np.searchsorted(series.bins[:, 0], [begin, last])
-        counts = np.zeros((last - begin, len(numbers)))
-        np.add.at(counts, (series.bins[low:high, 0] - begin, column[low:high]), series.bins[low:high, 2])
+        flat = (series.bins[low:high, 0] - begin) * len(numbers) + column[low:high]
+        counts = np.bincount(flat, series.bins[low:high, 2], (last - begin) * len(numbers)).reshape(-1, len(numbers))
         sums = np.concatenate([np.zeros((1, len(numbers))), np.cumsum(counts, axis=0)])
         ends = np.arange(first, last) + 1 - begin
         below = np.cumsum(sums[ends] - sums[np.maximum(ends - width, 0)], axis=1)
