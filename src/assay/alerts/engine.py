@@ -25,7 +25,6 @@ from assay.alerts.recent import RecentSeries
 from assay.alerts.rules import AbsentRule, AlertRule, BaselineRule, ShiftRule, ThresholdRule, load_rules
 from assay.alerts.series import sharing_calls, worst_calls
 from assay.alerts.watch import Condition
-from assay.errors import AssayError
 from assay.store.connect import Row, Store
 from assay.store.incidents import (
     IncidentEvent,
@@ -131,7 +130,7 @@ class Engine:
                 for rule in sharing:
                     events += self._of_rule(rule, series[rule.name], until, now, last)
                 problem = ""
-            except (AssayError, ArithmeticError, ValueError) as error:
+            except Exception as error:  # whatever is wrong with one rule, the others are judged
                 problem = f"cannot be judged: {error}"
                 log.warning("alert rules %s: %s", ", ".join(rule.name for rule in sharing), error)
             # The first look reads weeks, and once: only what is slow every time is too slow.
