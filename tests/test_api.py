@@ -97,6 +97,7 @@ def test_health_tells_that_all_is_well_and_what_came_in(api: Api, span_id: str) 
             "problems": [],
             "resting": {},
         },
+        "judge": None,
     }
 
 
@@ -107,6 +108,8 @@ USAGE = {
     "error_rate": 0.5,
     "sessions": 2,
     "users": 1,
+    "judge_calls": 0,
+    "judge_cost_usd": 0.0,
     "total_cost_usd": IsFloat(approx=0.0009, delta=1e-9),
     "unpriced": 0,
     "estimated": 0,
@@ -447,6 +450,18 @@ def test_every_route_is_in_the_openapi_document(api: Api) -> None:
         ("GET", "/calls/{span_id}"),
         ("POST", "/scores"),
         ("GET", "/alerts"),
+        ("POST", "/alerts/test"),
+        ("GET", "/incidents"),
+        ("GET", "/incidents/{incident_id}"),
+        ("POST", "/incidents/{incident_id}/acknowledge"),
+        ("POST", "/incidents/{incident_id}/comment"),
+        ("POST", "/incidents/{incident_id}/silence"),
+        ("GET", "/silences"),
+        ("POST", "/silences"),
+        ("DELETE", "/silences/{silence_id}"),
+        ("GET", "/rules"),
+        ("POST", "/replay"),
+        ("GET", "/deliveries"),
         ("GET", "/export"),
         ("GET", "/report"),
     }

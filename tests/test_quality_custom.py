@@ -14,7 +14,7 @@ from assay.quality import custom
 from assay.quality.custom import CustomScorer, custom_scorers, scorer
 from assay.quality.lanes import lanes, load
 from assay.quality.scorer import Conversation, Verdict, guarded
-from assay.quality.sets import SETS, SHIPPED, scorers
+from assay.quality.sets import SHIPPED, scorers
 
 POLITE = Conversation(response="please")
 
@@ -122,7 +122,7 @@ def test_a_score_of_ones_own_has_a_lane_of_its_own_and_replaces_one_that_ships_o
 
 
 def test_the_names_that_ship_are_those_of_the_sets() -> None:
-    assert {one.name for name in ("local", "lexical") for one in SETS[name]()} == SHIPPED
+    assert {one.name for name in ("local", "lexical") for one in scorers(name)} == SHIPPED
 
 
 @pytest.mark.parametrize("share", ["0/3", "4/3", "1", "a/b", "-1/2", "1/0"])

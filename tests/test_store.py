@@ -128,6 +128,7 @@ def test_migrations_are_applied_in_order_once_and_recorded(fresh: Store, tmp_pat
         "0002_scores.sql",
         "0003_cursors.sql",
         "0004_settle.sql",
+        "0005_fits.sql",
         "0006_judgements.sql",
         "0010_incidents.sql",
     ]
@@ -137,13 +138,14 @@ def test_migrations_are_applied_in_order_once_and_recorded(fresh: Store, tmp_pat
         "scores",
         "cursors",
         "events",
+        "fits",
         "judgements",
         "incident_events",
         "silences",
         "deliveries",
     }
     assert migrate(fresh, directory=tmp_path) == []
-    assert [number for number, _ in recorded(fresh)] == [1, 2, 3, 4, 6, 10]
+    assert [number for number, _ in recorded(fresh)] == [1, 2, 3, 4, 5, 6, 10]
 
 
 def test_no_two_migration_files_have_one_number() -> None:

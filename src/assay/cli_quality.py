@@ -1,19 +1,25 @@
-"""`assay quality`: how well the scores agree with people."""
+"""`assay quality`: how well the scores agree with people, and fitting them to a project."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from assay.cli_options import Model, Project, Since, StoreUrl, Until, Url, asking, console
 from assay.config import load_config
-from assay.terminal import backfill_progress, bench_table
+from assay.errors import AssayError
+from assay.terminal import backfill_progress, bench_table, fit_table, fits_table
 from assay.terminal_quality import agreement_table, consistency_table, inconsistent_table, rater_table
 
-quality = typer.Typer(no_args_is_help=True, help="Quality scores: how well they agree with people.")
+quality = typer.Typer(no_args_is_help=True, help="Quality scores: how well they agree with people, and fitting.")
+
+Json = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
+OfProject = Annotated[str, typer.Option("--project", help="The project that it is for.")]
+Metric = Annotated[str, typer.Option(help="Only this score; all that can be fitted if left out.")]
 
 
 @quality.command("bench")
@@ -23,6 +29,9 @@ def quality_bench(
         list[str] | None, typer.Option("--set", help="local, lexical, onnx or judge; may be repeated.")
     ] = None,
     split: Annotated[str, typer.Option(help="Only rows of this split: train, dev or test.")] = "",
+    fit: Annotated[
+        bool, typer.Option("--fit", help="Also the local set, fitted to each toxicity file's rows of split train.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of a table.")] = False,
 ) -> None:
     """Measure scorer sets against people's labels: agreement, what cannot be assessed, speed."""
@@ -36,9 +45,9 @@ def quality_bench(
             raise typer.BadParameter(
                 f"no scorer set {name!r}; there are: {', '.join(sorted(SETS))}", param_hint="--set"
             )
-    found = bench(data, sets or ["local"], split, load_config().quality.onnx)
+    found = bench(data, sets or ["local"], split, load_config().quality.onnx, fit=fit)
     if as_json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(list(found)), indent=2).decode() + "\n")
+        _write_json(list(found))
     else:
         console.print(bench_table(msgspec.to_builtins(list(found))))
 
@@ -58,6 +67,100 @@ def quality_rubrics(
     written, kept = write_rubrics(write)
     for path, what in [*((path, "wrote") for path in written), *((path, "left as it is:") for path in kept)]:
         console.print(f"{what} {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+@quality.command("fit")
+def quality_fit(
+    project: OfProject = "default",
+    metric: Metric = "",
+    data: Annotated[
+        Path | None, typer.Option(help="Labelled rows (.jsonl, docs/quality.md) in place of the project's own labels.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only measure; keep nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Use it even where it is worse on held-out rows.")] = False,
+    as_json: Json = False,
+    url: Url = None,
+    store: StoreUrl = None,
+) -> None:
+    """Learn toxicity and thresholds from a project's labels, and show what that changes on rows not learnt from."""
+    rows, about = _rows(data, metric) if data else (None, metric)
+    with asking(url, store) as monitor:
+        found = monitor.fit(project, metric=about, rows=rows, dry_run=dry_run, force=force)
+    if as_json:
+        _write_json(found)
+        return
+    for fit in found["fits"]:
+        console.print(fit_table(fit))
+        console.print(Text(_told(fit, project, dry_run)), soft_wrap=True)
+    for reason in found["skipped"].values():
+        console.print(Text(reason), soft_wrap=True)
+
+
+@quality.command("fits")
+def quality_fits(
+    project: Project = None,
+    as_json: Json = False,
+    url: Url = None,
+    store: StoreUrl = None,
+) -> None:
+    """List every version that was fitted, and which are in use."""
+    with asking(url, store) as monitor:
+        found = monitor.fits(project)
+    if as_json:
+        _write_json(found)
+    else:
+        console.print(fits_table(found) if found else "Nothing was fitted yet: see `assay quality fit --help`.")
+
+
+@quality.command("use")
+def quality_use(
+    version: Annotated[str, typer.Argument(help="A version that `assay quality fits` lists, or: shipped")],
+    project: OfProject = "default",
+    metric: Metric = "",
+    url: Url = None,
+    store: StoreUrl = None,
+) -> None:
+    """Go back (or forward) to another version."""
+    with asking(url, store) as monitor:
+        used = monitor.use_fit(version, project, metric)
+    for one in used:
+        console.print(Text(f"{project}: {one['metric']} now uses {one['version']}"), soft_wrap=True)
+
+
+def _rows(data: Path, metric: str) -> tuple[list[dict[str, Any]], str]:
+    """The rows of a file, and the metric that its name begins with unless one is named."""
+    import msgspec
+
+    from assay.quality.labels import METRICS
+    from assay.quality.rows import read_rows
+
+    about = metric or data.stem.split("-", 1)[0]
+    if about not in METRICS:
+        raise AssayError(
+            f"{data.name} does not begin with the name of a score: name one of {', '.join(METRICS)} by --metric"
+        )
+    return msgspec.to_builtins(read_rows(data)), about
+
+
+def _told(fit: dict[str, Any], project: str, dry_run: bool) -> str:
+    left_out = f"{fit['left_out']} copies of learnt texts left out; " if fit["left_out"] else ""
+    unknown = f"{fit['not_assessable']} could not be assessed; " if fit["not_assessable"] else ""
+    if dry_run:
+        state = "nothing was kept (--dry-run)"
+    elif fit["live"]:
+        state = (
+            f"version {fit['version']} is in use for {project}; "
+            f"back with: assay quality use shipped --project {project} --metric {fit['metric']}"
+        )
+    else:
+        state = f"version {fit['version']} is kept but not used: it is worse on the held-out rows (--force uses it)"
+    return f"{left_out}{unknown}{fit['seconds']:.1f} s; {state}"
+
+
+def _write_json(found: Any) -> None:
+    import msgspec
+
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n")
 
 
 @quality.command("backfill")

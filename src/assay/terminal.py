@@ -83,6 +83,48 @@ def bench_table(figures: Iterable[Answer]) -> Table:
     return shown
 
 
+def fit_table(fit: Answer) -> Table:
+    """One fit: the shipped score beside the fitted one, on rows that were not learnt from."""
+    kept, held = fit["n"], fit["n_held_out"]
+    title = f"{fit['metric']}: {kept:,} labels ({fit['positives']:,} yes), {held:,} held out ({fit['how']})"
+    shown = table(title, "", "As shipped", "Fitted")
+    for name, title in _AGREEMENT.items():
+        shown.add_row(title, *(_figure(fit[when][name]) for when in ("before", "after")))
+    low, high = fit["threshold_interval"]
+    shown.add_row("Threshold", "0.500", f"{fit['threshold']:.3f} ({low:.2f} to {high:.2f})")
+    return shown
+
+
+def fits_table(fits: Iterable[Answer]) -> Table:
+    """Every version that was kept; ● marks those in use."""
+    shown = table("Fits", "", "Project", "Metric", "Version", "Made", "Labels", "AUROC", "Threshold", "By")
+    for fit in fits:
+        report = fit["report"]
+        both = (fraction(report[when]["auroc"]["value"]) for when in ("before", "after")) if report else ()
+        shown.add_row(
+            "●" if fit["active"] else "",
+            Text(fit["project"]),
+            fit["metric"],
+            fit["version"],
+            fit["created_at"][:16].replace("T", " "),
+            f"{report['n']:,}" if report else "-",
+            " → ".join(both) or "-",
+            fraction(fit["threshold"]),
+            Text(fit["author"]),
+        )
+    return shown
+
+
+_AGREEMENT = {"auroc": "AUROC", "auprc": "AUPRC", "balanced_accuracy": "Balanced accuracy", "kappa": "Kappa"}
+
+
+def _figure(figure: Answer) -> str:
+    if figure["value"] is None:
+        return "-"
+    low, high = figure["interval"]
+    return f"{figure['value']:.3f} ({low:.2f} to {high:.2f})"
+
+
 def backfill_progress(console: Console) -> Progress:
     """A bar with calls done, calls a second and the time that is left."""
     return Progress(

@@ -6,7 +6,7 @@ A verdict of None never raises an alert: what is not known is neither good nor b
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -62,11 +62,15 @@ def recent_alerts(
     selection: Selection,
     *,
     recent: int = RECENT,
-    thresholds: tuple[Threshold, ...] = LAB_THRESHOLDS,
+    thresholds_of: Callable[[str], Sequence[Threshold]] = lambda _: LAB_THRESHOLDS,
 ) -> list[Alert]:
-    """Alerts on the `recent` newest conversations of the selection, gravest first, newest first among equals."""
+    """Alerts on the `recent` newest conversations of the selection, gravest first, newest first among equals.
+
+    `thresholds_of` a project are those that its calls are held against.
+    """
     newest = calls(store, selection, kind="llm", limit=recent).calls
-    alerts = [alert for call in newest for limit in thresholds if (alert := _exceeds(call, limit))]
+    limits = {project: thresholds_of(project) for project in {call["project"] for call in newest}}
+    alerts = [alert for call in newest for limit in limits[call["project"]] if (alert := _exceeds(call, limit))]
     return sorted(alerts, key=lambda alert: ("HIGH", "MEDIUM", "LOW").index(alert.severity))
 
 

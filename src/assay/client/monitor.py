@@ -183,6 +183,24 @@ class Monitor:
         given = {**filters, "dry_run": str(dry_run).lower()}
         return self._parsed(self._request("POST", "/reprice", given, timeout=None))
 
+    def fit(self, project: str = "default", *, rows: list[Answer] | None = None, **more: Any) -> Answer:
+        """Fit scores to a project's labels, or to labelled rows: metric=, dry_run=, force=, author=. Takes seconds."""
+        body = {"project": project, "rows": rows, **more}
+        return self._parsed(self._request("POST", "/quality/fit", json=body, timeout=None))
+
+    def fits(self, project: str | None = None) -> list[Answer]:
+        """Every version that was fitted, of a project or of all; `active` ones are in use."""
+        return self._get("/quality/fits", {"project": project})["fits"]
+
+    def use_fit(self, version: str, project: str = "default", metric: str = "") -> list[Answer]:
+        """Use a version that was fitted, or "shipped"; answers which metrics that changed."""
+        body = {"project": project, "version": version, "metric": metric}
+        return self._parsed(self._request("POST", "/quality/use", json=body))["used"]
+
+    def thresholds(self, project: str = "default") -> list[Answer]:
+        """A project's alert thresholds by metric, each with its basis: labels, quantile or lab."""
+        return self._get("/quality/thresholds", {"project": project})["limits"]
+
     def backfill(self, **what: Any) -> Iterator[Answer]:
         """Score history anew: since=, until=, project=, scorers=[...], processes=, dask=, restart=.
 

@@ -7,7 +7,7 @@ has got is kept in the store until it is through.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple, Protocol
@@ -19,6 +19,7 @@ from assay.quality.process import ScoringPool
 from assay.records import Score
 from assay.store.connect import Row, Store
 from assay.store.cursors import START, Cursor, read_cursor, write_cursor
+from assay.store.fits import Fits
 from assay.store.scores import insert_scores
 from assay.store.spans import calls_started_after, count_started_after
 
@@ -61,13 +62,15 @@ class Wanted(NamedTuple):
 
 
 @contextmanager
-def local_scores(settings: Quality, wanted: Wanted, processes: int) -> Generator[list[ScoringPool]]:
+def local_scores(
+    settings: Quality, wanted: Wanted, processes: int, fits: Callable[[], Fits] = dict
+) -> Generator[list[ScoringPool]]:
     """Processes here for each lane that has one of the wanted scores. Raises AssayError for a name nobody gives."""
     only = frozenset(wanted.scorers)
     with ExitStack() as stack:
         pools = list[ScoringPool]()
         for lane in lanes(settings):
-            pools.append(ScoringPool(lane, settings, processes, only))
+            pools.append(ScoringPool(lane, settings, processes, only, fits))
             stack.callback(pools[-1].close)
             stack.callback(pools[-1].kill)
         require_names(wanted, {name for pool in pools for name in pool.offered()})

@@ -12,47 +12,24 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from assay.config import Onnx
-from assay.errors import AssayError
 from assay.quality.agreement import auprc, auroc, interval, kendall, pair_wins, spearman
+from assay.quality.fit import Fitter
+from assay.quality.fitted import fitted_scorers
+from assay.quality.labels import labelled_rows
+from assay.quality.learn import plain_text
+from assay.quality.rows import BenchError, Row, read_rows
 from assay.quality.scorer import Conversation, Scorer, Verdict, assess_all
 from assay.quality.sets import scorers
 
 Interval = tuple[float, float]
 JUDGED_BY = {"groundedness": ("groundedness", "factual_accuracy")}
 """Names under which a set may have a metric; the metric's own name where it is not here."""
-
-
-class BenchError(AssayError):
-    """Rows that cannot be measured on; the message names file and line."""
-
-
-class Row(msgspec.Struct, frozen=True):
-    """One judged text and what people said of it."""
-
-    target: Literal["prompt", "response"]
-    prompt: str | None = ""
-    response: str | None = ""
-    context: str | None = ""
-    label: int | None = None
-    score: float | None = None
-    split: str = ""
-    extra: dict[str, Any] | None = None
-
-    @property
-    def judged(self) -> str:
-        """The text that people judged."""
-        return (self.prompt if self.target == "prompt" else self.response) or ""
-
-    @property
-    def pair(self) -> Any:
-        """What joins it with the row it was compared with, or None."""
-        return (self.extra or {}).get("pair")
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,12 +60,18 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def bench(
-    data: Path, set_names: Sequence[str], split: str = "", onnx: Mapping[str, Onnx] | None = None
+    data: Path,
+    set_names: Sequence[str],
+    split: str = "",
+    onnx: Mapping[str, Onnx] | None = None,
+    *,
+    fit: bool = False,
 ) -> Iterator[Figures]:
     """Figures of every file in `data` and every set, file by file; only rows of `split` where one is named.
 
-    `onnx` says which models the set "onnx" is made of.
-
+    `onnx` says which models the set "onnx" is made of. With `fit`, also those of the local set fitted to each
+    toxicity file: learnt from its rows of split "train" (or those of the file that ends in -train where this one
+    ends in -test), measured on the others but copies.
     Raises BenchError where `data` has no .jsonl file or a line is not a row, ValueError for an unknown set.
     """
     paths = sorted(data.glob("*.jsonl"))
@@ -97,23 +80,26 @@ def bench(
             f"no .jsonl file in {data}: name a folder of labelled rows (docs/quality.md lists public ones)"
         )
     loaded = {name: scorers(name, onnx) for name in set_names}
+    fitter = Fitter() if fit else None
     for path in paths:
         rows = read_rows(path, split)
         for name, members in loaded.items() if rows else ():
             yield figures(path.stem, name, members, rows)
+        if fitter and path.stem.startswith("toxicity-"):
+            yield from _fitted(fitter, path, rows)
 
 
-def read_rows(path: Path, split: str = "") -> list[Row]:
-    """The rows of a file, of one split where it is named. Raises BenchError for a line that is none."""
-    found: list[Row] = []
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            found.append(msgspec.json.decode(line, type=Row))
-        except msgspec.MsgspecError as error:
-            raise BenchError(f"{path.name}, line {number} is not a row of labelled data: {error}") from error
-    return [row for row in found if not split or row.split == split]
+def _fitted(fitter: Fitter, path: Path, rows: list[Row]) -> Iterator[Figures]:
+    """Figures of the local set fitted to a file, on its rows that were not learnt from."""
+    sibling = path.with_name(f"{path.stem.removesuffix('-test')}-train.jsonl")
+    source = sibling if path.stem.endswith("-test") and sibling.exists() else path
+    train = [row for row in read_rows(source, "train") if row.label is not None]
+    known = {plain_text(row.judged) for row in train}
+    others = [row for row in rows if row.split != "train" and plain_text(row.judged) not in known]
+    if train and others:
+        found = labelled_rows(train, "toxicity")
+        fits = [fitter.fit("", metric, labelled).fit for metric, labelled in found.items()]
+        yield figures(path.stem, "local+fit", fitted_scorers(scorers("local"), fits), others)
 
 
 def figures(file: str, set_name: str, members: Sequence[Scorer], rows: list[Row]) -> Figures:

@@ -6,6 +6,8 @@ from collections.abc import Collection, Generator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import chain
+from types import MappingProxyType
 from typing import Any
 
 from assay.config import Quality
@@ -15,6 +17,7 @@ from assay.quality.lanes import Lane, lanes
 from assay.quality.process import Description, Scoring
 from assay.records import Score
 from assay.store.connect import Row
+from assay.store.fits import Fit, Fits, by_project
 
 CONNECT_SECONDS = 15
 
@@ -22,10 +25,11 @@ CONNECT_SECONDS = 15
 class ClusterScores:
     """One lane's scoring by an executor whose workers load the scorers once each."""
 
-    def __init__(self, executor: Executor, lane: Lane, settings: Quality, only: frozenset[str]) -> None:
+    def __init__(self, executor: Executor, lane: Lane, settings: Quality, only: frozenset[str], fits: Fits) -> None:
         self._executor = executor
         # As JSON: nothing secret goes to a worker, and equal settings find the scorers that are loaded.
-        self._loading = lane, settings.model_dump_json(exclude={"judge"}), only
+        own = tuple(chain.from_iterable(fits.values()))
+        self._loading = lane, settings.model_dump_json(exclude={"judge"}), only, own
         who, self.offered, problems = executor.submit(described, *self._loading).result()
         if problems:
             raise AssayError(f"a worker cannot load all scorers: {'; '.join(problems)}")
@@ -37,14 +41,16 @@ class ClusterScores:
 
 
 @contextmanager
-def dask_scores(address: str, settings: Quality, wanted: Wanted) -> Generator[tuple[list[ClusterScores], int]]:
+def dask_scores(
+    address: str, settings: Quality, wanted: Wanted, fits: Fits = MappingProxyType({})
+) -> Generator[tuple[list[ClusterScores], int]]:
     """Scoring on the cluster at `address` (tcp:// or tls://) for each lane that has a wanted score, and its width.
 
     Raises AssayError where Dask is not installed, no cluster answers, or a name is wanted that nobody gives.
     """
     with _executor(address) as (executor, workers):
         only = frozenset(wanted.scorers)
-        places = [ClusterScores(executor, lane, settings, only) for lane in lanes(settings)]
+        places = [ClusterScores(executor, lane, settings, only, fits) for lane in lanes(settings)]
         require_names(wanted, {name for place in places for name in place.offered})
         yield [place for place in places if place.names], workers
 
@@ -67,15 +73,19 @@ def _executor(address: str) -> Generator[tuple[Executor, int]]:
 
 
 @lru_cache(maxsize=4)
-def _scoring(lane: Lane, settings: str, only: frozenset[str]) -> Scoring:
-    return Scoring.of_lane(lane, Quality.model_validate_json(settings), only)
+def _scoring(lane: Lane, settings: str, only: frozenset[str], fits: tuple[Fit, ...]) -> Scoring:
+    loaded = Scoring.of_lane(lane, Quality.model_validate_json(settings), only)
+    loaded.use(by_project(fits))
+    return loaded
 
 
-def described(lane: Lane, settings: str, only: frozenset[str]) -> Description:
+def described(lane: Lane, settings: str, only: frozenset[str], fits: tuple[Fit, ...]) -> Description:
     """On a worker: what the lane's scorers are."""
-    return _scoring(lane, settings, only).describe()
+    return _scoring(lane, settings, only, fits).describe()
 
 
-def scores_of_calls(lane: Lane, settings: str, only: frozenset[str], calls: Sequence[Row]) -> list[Score]:
+def scores_of_calls(
+    lane: Lane, settings: str, only: frozenset[str], fits: tuple[Fit, ...], calls: Sequence[Row]
+) -> list[Score]:
     """On a worker: the scores of these calls."""
-    return _scoring(lane, settings, only).scores(calls)
+    return _scoring(lane, settings, only, fits).scores(calls)

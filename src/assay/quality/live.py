@@ -11,6 +11,7 @@ from assay.quality.lanes import Lane, lanes
 from assay.quality.process import ScoringPool
 from assay.quality.retry import Retry
 from assay.store.connect import Store
+from assay.store.fits import ActiveFits
 
 STOP_SECONDS = 5.0
 
@@ -25,7 +26,8 @@ class LiveScoring:
     """Scores new calls until `stop`. `settled_at` tells up to which commit (Unix microseconds) the store is whole."""
 
     def __init__(self, store: Store, settings: Quality, settled_at: Callable[[], int]) -> None:
-        self._lanes = [_running(lane, store, settings, settled_at) for lane in lanes(settings)]
+        fits = ActiveFits(store)
+        self._lanes = [_running(lane, store, settings, settled_at, fits) for lane in lanes(settings)]
 
     def start(self) -> None:
         """Begin to follow."""
@@ -66,8 +68,8 @@ class LiveScoring:
         }
 
 
-def _running(lane: Lane, store: Store, settings: Quality, settled_at: Callable[[], int]) -> _Running:
-    pool = ScoringPool(lane, settings, settings.processes)
+def _running(lane: Lane, store: Store, settings: Quality, settled_at: Callable[[], int], fits: ActiveFits) -> _Running:
+    pool = ScoringPool(lane, settings, settings.processes, fits=fits)
     follower = Follower(
         store,
         pool,

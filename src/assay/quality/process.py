@@ -7,7 +7,7 @@ recorded as failed, a new process is started, and the rest of the batch is score
 from __future__ import annotations
 
 import queue
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, repeat
 from typing import NamedTuple
@@ -15,11 +15,13 @@ from typing import NamedTuple
 from assay.config import Quality
 from assay.processes import ProcessEnded, RemoteObject
 from assay.quality.calls import Who, conversation_of, score_of
+from assay.quality.fitted import fitted_scorers
 from assay.quality.lanes import Lane, Loaded, load
 from assay.quality.scorer import SHARED, Conversation, Scorer, Verdict, guarded, guarded_all, unknown
 from assay.quality.watch import FAILED, Watch
 from assay.records import Score
 from assay.store.connect import Row
+from assay.store.fits import Fits
 
 WHOLE_BATCH = ""
 """Stands for a call's id where a scorer is at several calls together."""
@@ -53,6 +55,7 @@ class Scoring:
     def __init__(self, loaded: Loaded, only: frozenset[str] = ALL) -> None:
         self._offered, self._problems = loaded
         self._scorers = [one for one in self._offered if not only or one.name in only]
+        self._fitted: Mapping[str, Sequence[Scorer]] = {}
 
     @classmethod
     def of_lane(cls, lane: Lane, settings: Quality, only: frozenset[str] = ALL) -> Scoring:
@@ -64,18 +67,30 @@ class Scoring:
         names = [one.name for one in self._offered]
         return Description(list(map(Who.of, self._scorers)), names, list(self._problems))
 
+    def use(self, fits: Fits) -> None:
+        """Score these projects' calls by what was fitted to them from now on, all others by what ships."""
+        self._fitted = {project: fitted_scorers(self._scorers, of) for project, of in fits.items()}
+
     def score(
         self, calls: Sequence[Row], without: Collection[str] = (), broken: Collection[At] = ()
     ) -> Generator[At, None, list[Score]]:
         """The scores of these calls, telling where it is; leaves out the scores `without` and what broke before."""
         scores = list[Score]()
-        for start in range(0, len(calls), SHARED):
-            part = calls[start : start + SHARED]
-            conversations = list(map(conversation_of, part))
-            for scorer in self._scorers:
-                if scorer.name not in without:
-                    scores += yield from _part(scorer, part, conversations, broken)
+        for project, of_project in self._by_fit(calls):
+            for start in range(0, len(of_project), SHARED):
+                part = of_project[start : start + SHARED]
+                conversations = list(map(conversation_of, part))
+                for scorer in self._fitted.get(project, self._scorers):
+                    if scorer.name not in without:
+                        scores += yield from _part(scorer, part, conversations, broken)
         return scores
+
+    def _by_fit(self, calls: Sequence[Row]) -> Iterable[tuple[str, Sequence[Row]]]:
+        """The calls of each project that something was fitted to, and all others together under ""."""
+        groups: dict[str, list[Row]] = {}
+        for call in calls:
+            groups.setdefault(call["project"] if call["project"] in self._fitted else "", []).append(call)
+        return groups.items()
 
     def scores(self, calls: Sequence[Row]) -> list[Score]:
         """The same in this process, without a word in between."""
@@ -112,13 +127,17 @@ def _part(
 class ScoringProcess:
     """Scores batches of calls in its process. Call it from one thread at a time; `close` at the end."""
 
-    def __init__(self, lane: Lane, settings: Quality, only: frozenset[str] = ALL) -> None:
+    def __init__(
+        self, lane: Lane, settings: Quality, only: frozenset[str] = ALL, fits: Callable[[], Fits] = dict
+    ) -> None:
         self.watch = Watch()
         self.offered: Collection[str] = ()
         self.problems: Sequence[str] = ()
         self._lane: Lane = lane
         self._settings = settings
         self._only = only
+        self._fits = fits
+        self._used: Fits = {}
         self._remote: RemoteObject | None = None
         self._ending = False
         self._who: dict[str, Who] = {}
@@ -134,6 +153,7 @@ class ScoringProcess:
             self._remote = RemoteObject(Scoring.of_lane, self._lane, self._settings, self._only)
             who, self.offered, self.problems = self._remote.ask("describe")
             self._who = {one.name: one for one in who}
+            self._used = {}
         return self._remote
 
     def kill(self) -> None:
@@ -169,8 +189,11 @@ class ScoringProcess:
                 return [*scores, *self._failed(calls, broken, resting)]
 
     def _asked(self, calls: Sequence[Row], resting: dict[str, str], broken: dict[At, str]) -> list[Score]:
-        patience = self._settings.timeout_seconds
-        return self.start().ask("score", calls, frozenset(resting), frozenset(broken), patience=patience)
+        patience, remote, fits = self._settings.timeout_seconds, self.start(), self._fits()
+        if fits != self._used:
+            remote.ask("use", fits)
+            self._used = fits
+        return remote.ask("score", calls, frozenset(resting), frozenset(broken), patience=patience)
 
     def _failed(self, calls: Sequence[Row], broken: dict[At, str], resting: dict[str, str]) -> Generator[Score]:
         for call in calls:
@@ -186,8 +209,15 @@ class ScoringProcess:
 class ScoringPool:
     """Several processes of one lane. `submit` a batch from any thread, or call it, which spreads the batch."""
 
-    def __init__(self, lane: Lane, settings: Quality, processes: int = 1, only: frozenset[str] = ALL) -> None:
-        self.processes = [ScoringProcess(lane, settings, only) for _ in range(processes)]
+    def __init__(
+        self,
+        lane: Lane,
+        settings: Quality,
+        processes: int = 1,
+        only: frozenset[str] = ALL,
+        fits: Callable[[], Fits] = dict,
+    ) -> None:
+        self.processes = [ScoringProcess(lane, settings, only, fits) for _ in range(processes)]
         self._threads = ThreadPoolExecutor(processes, thread_name_prefix=f"assay-{lane}")
         self._idle: queue.SimpleQueue[ScoringProcess] = queue.SimpleQueue()
         for process in self.processes:

@@ -176,6 +176,11 @@ class Toxicity:
 
     scorer = "local"
 
+    @property
+    def words(self) -> Words:
+        """The word statistics that it reads with."""
+        return self._words
+
     def __init__(
         self,
         words: Words,

@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from assay.alerts.limits import ProjectThresholds
 from assay.alerts.thresholds import RECENT, recent_alerts
 from assay.analytics.selection import Selection
 from assay.analytics.summaries import quality, usage
@@ -31,7 +32,7 @@ def summary_report(store: Store, selection: Selection, now: datetime | None = No
             covers=_period(selection),
             usage=used,
             quality=judged,
-            alerts=recent_alerts(store, selection),
+            alerts=recent_alerts(store, selection, thresholds_of=ProjectThresholds(store)),
             recent=RECENT,
             recommendations=recommendations(used, judged),
         )

@@ -15,6 +15,7 @@ from fastapi import Body, Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 
+from assay.alerts.limits import ProjectThresholds
 from assay.alerts.thresholds import RECENT, recent_alerts
 from assay.analytics.calls import ORDERS, call, calls, trace
 from assay.analytics.doctor import findings, server_findings
@@ -34,6 +35,7 @@ from assay.server.agreement_api import agreement_routes
 from assay.server.backfill_api import add_backfill
 from assay.server.docs import docs_page
 from assay.server.feedback import NewScore, store_score
+from assay.server.quality_api import add_quality_routes
 from assay.store.connect import Store
 
 Health = Callable[[], tuple[bool, dict[str, Any]]]
@@ -90,6 +92,8 @@ def api(
     `rewrite` stores spans in place of their former rows; `caught_up` waits, some seconds at most, for what was
     acknowledged before.
     """
+
+    thresholds_of = ProjectThresholds(store)
 
     def after_what_was_acknowledged() -> None:
         caught_up()
@@ -187,8 +191,10 @@ def api(
 
     @app.get("/alerts")
     def get_alerts(selected: Selected, recent: Annotated[int, Query(ge=1, le=1000)] = RECENT) -> Response:
-        """Thresholds that the newest calls break."""
-        return _json({"recent": recent, "alerts": recent_alerts(store, selected, recent=recent)})
+        """Thresholds that the newest calls break: those of each project (GET /quality/thresholds)."""
+        return _json(
+            {"recent": recent, "alerts": recent_alerts(store, selected, recent=recent, thresholds_of=thresholds_of)}
+        )
 
     @app.get("/export")
     def get_export(selected: Selected, format: Annotated[str, _one_of(FORMATS)] = "csv") -> Response:
@@ -209,6 +215,7 @@ def api(
             raise AssayError(f"cannot write a report as {format!r}: choose md")
         return PlainTextResponse(summary_report(store, selected), media_type="text/markdown; charset=utf-8")
 
+    add_quality_routes(app, store)
     add_backfill(app, store, quality_settings)
 
     @app.get("/docs", include_in_schema=False)

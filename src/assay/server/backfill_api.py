@@ -20,6 +20,7 @@ from assay.quality.backfill import Progress, Scores, Wanted, backfill, local_sco
 from assay.quality.cluster import dask_scores
 from assay.quality.scorer import version_of
 from assay.store.connect import Store
+from assay.store.fits import ActiveFits, active_fits
 
 
 class NewBackfill(BaseModel, extra="forbid"):
@@ -64,7 +65,7 @@ def _lines(
         return
     try:
         with ExitStack() as stack:
-            places, at_once = _places(stack, settings, new, wanted)
+            places, at_once = _places(stack, store, settings, new, wanted)
             for progress in backfill(store, places, wanted, at_once=at_once, restart=new.restart):
                 yield _line(progress)
     except AssayError as error:
@@ -73,12 +74,14 @@ def _lines(
         running.release()
 
 
-def _places(stack: ExitStack, settings: Quality, new: NewBackfill, wanted: Wanted) -> tuple[Sequence[Scores], int]:
+def _places(
+    stack: ExitStack, store: Store, settings: Quality, new: NewBackfill, wanted: Wanted
+) -> tuple[Sequence[Scores], int]:
     """Where the scoring is done, and how many batches are under way there at a time."""
     if new.dask:
-        places, workers = stack.enter_context(dask_scores(new.dask, settings, wanted))
+        places, workers = stack.enter_context(dask_scores(new.dask, settings, wanted, active_fits(store)))
         return places, 2 * workers
-    return stack.enter_context(local_scores(settings, wanted, new.processes)), 2 * new.processes
+    return stack.enter_context(local_scores(settings, wanted, new.processes, ActiveFits(store))), 2 * new.processes
 
 
 def _error(message: str) -> bytes:
