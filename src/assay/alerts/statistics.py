@@ -94,7 +94,8 @@ def percentile_interval(
         begin = max(first - width, 0)
         low, high = np.searchsorted(series.bins[:, 0], [begin, last])
         flat = (series.bins[low:high, 0] - begin) * len(numbers) + column[low:high]
-        counts = np.bincount(flat, series.bins[low:high, 2], (last - begin) * len(numbers)).reshape(-1, len(numbers))
+        flat_counts = np.bincount(flat, series.bins[low:high, 2], (last - begin) * len(numbers))
+        counts = np.asarray(flat_counts, np.float64).reshape(-1, len(numbers))
         sums = np.concatenate([np.zeros((1, len(numbers))), np.cumsum(counts, axis=0)])
         ends = np.arange(first, last) + 1 - begin
         below = np.cumsum(sums[ends] - sums[np.maximum(ends - width, 0)], axis=1)
