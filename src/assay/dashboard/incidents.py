@@ -34,8 +34,10 @@ def incidents(monitor: Monitor) -> None:
     try:
         found = monitor.incidents(phase=["firing", "pending"], limit=SHOWN)
         _open(monitor, found)
-        with st.popover("Rules and replay", icon=":material/rule:"):
-            _rules(monitor)
+        opened = st.popover("Rules and replay", icon=":material/rule:", key="rules", on_change="rerun")
+        with opened:
+            if opened.open:
+                _rules(monitor)
     except AssayError as error:
         st.error(inert(str(error)), title="Incidents cannot be shown", icon=":material/cloud_off:")
 
