@@ -145,7 +145,7 @@ def test_one_may_bring_thresholds_of_ones_own(store: Store, project: str, report
         Threshold("SLOWER", "LOW", "latency_ms", above=99, message="{value}"),
         Threshold("UNKNOWN", "LOW", "never scored", above=0),
     )
-    alerts = recent_alerts(store, Selection(project=project), thresholds=own)
+    alerts = recent_alerts(store, Selection(project=project), thresholds_of=lambda _: own)
     assert [(alert.type, alert.message, alert.started_at) for alert in alerts] == [
         ("UNGROUNDED", "0.250", IsDatetime),
         ("SLOWER", "100.0", IsDatetime),
@@ -155,4 +155,4 @@ def test_one_may_bring_thresholds_of_ones_own(store: Store, project: str, report
 def test_a_threshold_without_a_limit_is_a_mistake_of_its_author(store: Store, project: str, reported: Report) -> None:
     reported()
     with pytest.raises(ValueError, match="threshold T has neither above nor below"):
-        recent_alerts(store, Selection(project=project), thresholds=(Threshold("T", "LOW", "latency_ms"),))
+        recent_alerts(store, Selection(project=project), thresholds_of=lambda _: (Threshold("T", "LOW", "latency_ms"),))

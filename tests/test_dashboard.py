@@ -20,10 +20,12 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_playwright
 
+import own_scorers
 from assay.client.monitor import Monitor, connect
 from assay.dashboard import charts, figures
 from assay.dashboard.data import Filter, overview
 from assay.dashboard.inert import JOINER, excerpt, inert, one_line
+from assay.quality.watch import MOST_FAILURES
 from conftest import Server, chat_attributes, eventually, free_port, messages, otlp
 
 CHROMIUM_ARGUMENTS = [
@@ -463,3 +465,14 @@ def answers(url: str) -> bool:
         return httpx.get(url).status_code == 200
     except httpx.HTTPError:
         return False
+
+
+def test_what_does_not_work_in_scoring_is_told_on_the_page(own_server: Callable[..., Server], page: Page) -> None:
+    server = own_server(Path(own_scorers.__file__), ASSAY_QUALITY__CUSTOM="own_scorers,not_there")
+    server.post(otlp(*[{"attributes": chat_attributes(response="raise")}] * MOST_FAILURES)).raise_for_status()
+    page.goto(server.url)
+    warning = page.get_by_role("alert")
+    expect(warning).to_contain_text("Not everything in Assay works")
+    expect(warning).to_contain_text("module 'not_there' cannot be loaded")
+    expect(warning).to_contain_text("temper is not scored for now, it failed again and again")
+    expect(page.get_by_text("Total conversations")).to_be_visible()

@@ -23,13 +23,13 @@ from assay.cli import app
 from assay.client.monitor import Monitor
 from assay.config import Quality
 from assay.errors import AssayError, NotFound
-from assay.quality.decisions import balanced_accuracy, best_threshold, kappa
-from assay.quality.fit import Fitter, Outcome, TooFewLabels
-from assay.quality.fitted import Addition, FittedToxicity, fitted_scorers
-from assay.quality.labels import Labelled
-from assay.quality.learn import balanced_folds
+from assay.quality.fit.decisions import balanced_accuracy, best_threshold, kappa
+from assay.quality.fit.fitted import Addition, FittedToxicity, fitted_scorers
+from assay.quality.fit.fitter import Fitter, Outcome, TooFewLabels
+from assay.quality.fit.labels import Labelled
+from assay.quality.fit.learn import balanced_folds
+from assay.quality.fit.logistic import Examples, fit_weights
 from assay.quality.local import local_scorers
-from assay.quality.logistic import Examples, fit_weights
 from assay.quality.process import ScoringProcess
 from assay.quality.scorer import Conversation, Scorer, assess
 from assay.records import Score
@@ -129,16 +129,24 @@ def test_rows_of_another_split_are_held_out_and_never_learnt_from(fitter: Fitter
     assert fitter.fit("", "prompt_toxicity", train + flipped).fit.weights == alone.fit.weights
 
 
-def test_a_fit_that_is_worse_on_held_out_rows_says_so(fitter: Fitter):
-    train = [
-        Labelled(Conversation(prompt=f"{name}, you are a stupid worthless idiot, number {at}."), bool(at % 2), "train")
-        for at in range(20)
-        for name in PEOPLE[:3]
-    ]
-    flipped = [msgspec.structs.replace(one, label=not one.label, split="train") for one in prompts(60)]
-    report = fitter.fit("", "prompt_toxicity", [*train, *flipped, *_clear_cases("dev")]).report
-    assert report.before.auroc.value == 1.0
-    assert report.worse == (report.after.auroc.value < 1.0)  # pyright: ignore[reportOptionalOperand]
+def _misleading() -> list[Labelled]:
+    """Rows to learn from that say the opposite of those held out."""
+    flipped = [msgspec.structs.replace(one, label=not one.label) for one in prompts(60, split="train")]
+    return [*flipped, *prompts(40, seed=9, split="dev"), *_clear_cases("dev")]
+
+
+def test_a_fit_that_is_worse_on_held_out_rows_says_so_and_stays_out_of_use(
+    fitter: Fitter, monitor: Monitor, project: str
+):
+    report = fitter.fit("", "prompt_toxicity", _misleading()).report
+    assert report.before.auroc.value is not None
+    assert report.after.auroc.value is not None
+    assert report.after.auroc.value < report.before.auroc.value - 0.1
+    assert report.worse
+    monitor.fit(project, metric="prompt_toxicity", rows=rows(_misleading()))
+    assert [fit["active"] for fit in monitor.fits(project)] == [False]
+    monitor.fit(project, metric="prompt_toxicity", rows=rows(_misleading()), force=True)
+    assert [fit["active"] for fit in monitor.fits(project)] == [True]
 
 
 def _clear_cases(split: str) -> list[Labelled]:
@@ -378,10 +386,10 @@ def test_limits_rest_on_labels_then_on_the_project_s_own_past_then_on_the_lab(st
 def test_the_scoring_process_follows_what_is_in_use(store: Store, project: str, learnt: Outcome):
     process = ScoringProcess("quality", Quality(), fits=ActiveFits(store))
 
-    def judged() -> dict[str, tuple[float | None, str]]:
+    def judged() -> dict[str, tuple[float, str]]:
         calls = [call(of, "Yes.") | {"prompt": UNWISHED, "project": of} for of in (project, "another-project")]
         scores = [score for score in process(calls) if score.name == "prompt_toxicity"]
-        return {score.project: (score.value, score.scorer_version) for score in scores}
+        return {score.project: (round(score.value or 0, 5), score.scorer_version) for score in scores}
 
     try:
         shipped = judged()
@@ -390,7 +398,7 @@ def test_the_scoring_process_follows_what_is_in_use(store: Store, project: str, 
         fitted = judged()
         assert fitted["another-project"] == shipped["another-project"]
         assert fitted[project][1] != shipped[project][1]
-        assert (fitted[project][0] or 0) > 0.5 > (shipped[project][0] or 0)
+        assert fitted[project][0] > 0.5 > shipped[project][0]
         process.close()
         assert judged() == fitted, "a new process is told too"
         use_fit(store, project, "prompt_toxicity", SHIPPED)

@@ -33,12 +33,12 @@ from assay.cli import app as cli
 from assay.config import OPENAI_URL, Judge, Price, load_config
 from assay.errors import ConfigError
 from assay.quality.bench import bench
-from assay.quality.budget import Budget, RunLedger, StoreLedger
-from assay.quality.endpoint import Endpoint, JudgeError
-from assay.quality.grading import Unreadable, expectation, read_verdict
-from assay.quality.judge import judge_scorers
-from assay.quality.judging import Judging, in_sample
-from assay.quality.rubric import PLACES, Question, Rubric, load_rubrics, question, write_rubrics
+from assay.quality.judge.budget import Budget, RunLedger, StoreLedger
+from assay.quality.judge.endpoint import Endpoint, JudgeError
+from assay.quality.judge.grading import Unreadable, expectation, read_verdict
+from assay.quality.judge.judge import judge_scorers
+from assay.quality.judge.judging import Judging, in_sample
+from assay.quality.judge.rubric import PLACES, Question, Rubric, load_rubrics, question, write_rubrics
 from assay.quality.scorer import Conversation, assess
 from assay.records import Score, Span
 from assay.store.connect import Row, Store
@@ -144,7 +144,7 @@ def provider(running_provider: Provider) -> Provider:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries wait a hundredth of what they wait in earnest."""
-    monkeypatch.setattr("assay.quality.endpoint.FIRST_PAUSE_SECONDS", 0.005)
+    monkeypatch.setattr("assay.quality.judge.endpoint.FIRST_PAUSE_SECONDS", 0.005)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
 

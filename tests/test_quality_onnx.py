@@ -21,9 +21,9 @@ from assay.cli import app
 from assay.config import Onnx, Quality, load_config
 from assay.errors import ConfigError
 from assay.quality.lanes import lanes, load
-from assay.quality.onnx import OnnxScorer, onnx_scorer, share_of
-from assay.quality.onnx_files import find_files
-from assay.quality.onnx_model import ModelError, OnnxModel
+from assay.quality.onnx.files import find_files
+from assay.quality.onnx.model import ModelError, OnnxModel
+from assay.quality.onnx.scorers import OnnxScorer, onnx_scorer, share_of
 from assay.quality.process import ScoringProcess
 from assay.quality.scorer import Conversation, Scorer, assess
 from assay.quality.sets import scorers

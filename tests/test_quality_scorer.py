@@ -55,7 +55,7 @@ def test_the_ends_of_the_scale_are_valid(value: float):
 
 
 def test_a_set_that_does_not_exist_is_refused_with_the_names_of_those_that_do():
-    with pytest.raises(ValueError, match=r"no scorer set 'gold'; there are: judge, lexical, local"):
+    with pytest.raises(ValueError, match=r"no scorer set 'gold'; there are: lexical, local, onnx, judge"):
         scorers("gold")
 
 

@@ -57,7 +57,7 @@ def quality_rubrics(
     write: Annotated[Path | None, typer.Option(help="Copy the shipped rubrics into this folder, to edit.")] = None,
 ) -> None:
     """Show what the judge can be asked, or copy it to edit; quality.judge.rubrics then names the folder."""
-    from assay.quality.rubric import load_rubrics, write_rubrics
+    from assay.quality.judge.rubric import load_rubrics, write_rubrics
 
     if write is None:
         judge = load_config().quality.judge
@@ -131,7 +131,7 @@ def _rows(data: Path, metric: str) -> tuple[list[dict[str, Any]], str]:
     """The rows of a file, and the metric that its name begins with unless one is named."""
     import msgspec
 
-    from assay.quality.labels import METRICS
+    from assay.quality.fit.labels import METRICS
     from assay.quality.rows import read_rows
 
     about = metric or data.stem.split("-", 1)[0]

@@ -98,6 +98,7 @@ def fit_table(fit: Answer) -> Table:
 def fits_table(fits: Iterable[Answer]) -> Table:
     """Every version that was kept; ● marks those in use."""
     shown = table("Fits", "", "Project", "Metric", "Version", "Made", "Labels", "AUROC", "Threshold", "By")
+    shown.columns[3].no_wrap = True
     for fit in fits:
         report = fit["report"]
         both = (fraction(report[when]["auroc"]["value"]) for when in ("before", "after")) if report else ()

@@ -71,9 +71,8 @@ class ProjectThresholds:
         """The project's thresholds. Raises StoreError."""
         until, thresholds = self._known.get(project, (0.0, ()))
         if until <= self._now():
-            own = [limit.threshold for limit in project_limits(self._store, project)]
-            others = [threshold for threshold in LAB_THRESHOLDS if threshold.metric not in _TYPES]
-            thresholds = [*own, *others]
+            own = {limit.metric: limit.threshold for limit in project_limits(self._store, project)}
+            thresholds = [*({threshold.metric: threshold for threshold in LAB_THRESHOLDS} | own).values()]
             self._known[project] = self._now() + KNOWN_SECONDS, thresholds
         return thresholds
 

@@ -16,7 +16,7 @@ from assay.dashboard.controls import controls
 from assay.dashboard.conversations import recent_conversations
 from assay.dashboard.incidents import incidents
 from assay.dashboard.inert import inert
-from assay.dashboard.panels import alerts, cost, headline, latency, quality
+from assay.dashboard.panels import alerts, cost, headline, latency, quality, troubles
 from assay.dashboard.trust import agreement
 from assay.dashboard.welcome import first_call
 from assay.errors import AssayError
@@ -56,6 +56,7 @@ def _figures(monitor: Monitor, chosen: data.Filter, names: data.Names) -> None:
 
 
 def _draw(monitor: Monitor, overview: data.Overview) -> None:
+    troubles(overview)
     headline(overview)
     wide, narrow = st.columns([3, 2])
     with wide:

@@ -58,6 +58,7 @@ class Overview(msgspec.Struct, frozen=True):
     latencies: list[Answer]
     calls: list[Answer]
     alerts: list[Answer]
+    troubles: list[str]
     agreement: Answer | None = None
 
     @property
@@ -84,6 +85,7 @@ def overview(monitor: Monitor, chosen: Filter) -> Overview | None:
         latencies = pool.submit(monitor.latencies, **asked)
         calls = pool.submit(monitor.calls, **asked, kind="llm", limit=RECENT)
         alerts = pool.submit(monitor.alerts, **asked, recent=RECENT)
+        health = pool.submit(monitor.health)
     if not usage.result()["total_calls"]:
         return None
     over_time, by_model = trends.result()
@@ -97,6 +99,7 @@ def overview(monitor: Monitor, chosen: Filter) -> Overview | None:
         latencies=latencies.result(),
         calls=calls.result()["calls"],
         alerts=alerts.result(),
+        troubles=_troubles(health.result()),
         agreement=monitor.agreement(**asked) if labelled else None,
     )
 
@@ -105,6 +108,17 @@ def _trends(monitor: Monitor, asked: dict[str, Any]) -> tuple[Answer, Answer]:
     over_time = monitor.trends(**asked)
     bucket = f"{over_time['bucket_seconds']}s"
     return over_time, monitor.trends(**asked, bucket=bucket, group_by="model", scores=False)
+
+
+def _troubles(health: Answer) -> list[str]:
+    """What does not work in the server itself, and in its scoring."""
+    quality, judge = health.get("quality") or {}, health.get("judge") or {}
+    rests = (
+        [f"{name} is not scored for now, it failed again and again: {why}" for name, why in quality["resting"].items()]
+        if quality
+        else []
+    )
+    return [*health["problems"], *quality.get("problems", []), *rests, *filter(None, [judge.get("notice")])]
 
 
 def _groups(groups: list[Answer]) -> tuple[str, ...]:

@@ -16,8 +16,19 @@ from assay.dashboard.inert import excerpt, inert
 SEVERITIES: dict[str, Literal["red", "orange", "blue"]] = {"HIGH": "red", "MEDIUM": "orange", "LOW": "blue"}
 
 _PANEL_HEIGHT = 372
+_LONGEST_TROUBLE, _MOST_TROUBLES = 300, 4
 _SCROLLS_FROM = 4
 _METRIC_HEIGHT = 120
+
+
+def troubles(overview: Overview) -> None:
+    """What does not work in Assay itself; nothing where all does."""
+    if overview.troubles:
+        st.warning(
+            "\n\n".join(inert(excerpt(trouble, _LONGEST_TROUBLE)) for trouble in overview.troubles[:_MOST_TROUBLES]),
+            title="Not everything in Assay works",
+            icon=":material/build:",
+        )
 
 
 def headline(overview: Overview) -> None:

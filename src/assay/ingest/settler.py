@@ -59,6 +59,7 @@ class Settler:
         self._committed_at = committed_at
         self._poll_seconds = poll_seconds
         self._settled_at = read_cursor(store, NAME)[0]
+        self._began_at = time.time_ns() // 1000
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="assay-settle", daemon=True)
 
@@ -70,7 +71,7 @@ class Settler:
     @property
     def lag_seconds(self) -> float:
         """How far the newest commit is ahead of the newest settled one, in seconds of arrival."""
-        return max(self._committed_at() - self._settled_at, 0) / 1e6 if self._settled_at else 0.0
+        return max(self._committed_at() - (self._settled_at or self._began_at), 0) / 1e6
 
     def start(self) -> None:
         """Begin."""

@@ -19,10 +19,10 @@ import numpy as np
 
 from assay.config import Onnx
 from assay.quality.agreement import auprc, auroc, interval, kendall, pair_wins, spearman
-from assay.quality.fit import Fitter
-from assay.quality.fitted import fitted_scorers
-from assay.quality.labels import labelled_rows
-from assay.quality.learn import plain_text
+from assay.quality.fit.fitted import fitted_scorers
+from assay.quality.fit.fitter import Fitter
+from assay.quality.fit.labels import labelled_rows
+from assay.quality.fit.learn import plain_text
 from assay.quality.rows import BenchError, Row, read_rows
 from assay.quality.scorer import Conversation, Scorer, Verdict, assess_all
 from assay.quality.sets import scorers

@@ -13,7 +13,7 @@ from assay.config import Quality
 from assay.errors import ConfigError
 from assay.quality.custom import custom_scorers, is_installed
 from assay.quality.local import local_scorers
-from assay.quality.onnx import model_for, onnx_scorers
+from assay.quality.onnx.scorers import model_for, onnx_scorers
 from assay.quality.scorer import Scorer
 from assay.quality.sets import SHIPPED, scorers
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from assay.config import Quality
 from assay.processes import ProcessEnded, RemoteObject
 from assay.quality.calls import Who, conversation_of, score_of
-from assay.quality.fitted import fitted_scorers
+from assay.quality.fit.fitted import fitted_scorers
 from assay.quality.lanes import Lane, Loaded, load
 from assay.quality.scorer import SHARED, Conversation, Scorer, Verdict, guarded, guarded_all, unknown
 from assay.quality.watch import FAILED, Watch

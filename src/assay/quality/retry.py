@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 import msgspec
 
 from assay.quality.watch import FAILED
-from assay.records import Score
+from assay.records import Score, ScoreSource
 from assay.store.connect import Row, Store
 from assay.store.scores import failed_targets, insert_scores
 from assay.store.spans import WHOLE, Share, calls_with_ids
@@ -35,6 +35,7 @@ class Retry:
         names: Callable[[], Collection[str]],
         resting: Callable[[], Collection[str]],
         share: Share = WHOLE,
+        source: ScoreSource = "scorer",
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -42,6 +43,7 @@ class Retry:
         self._names = names
         self._resting = resting
         self._share = share
+        self._source: ScoreSource = source
         self._now = now
         self._tries: dict[str, int] = {}
         self._not_before: dict[str, float] = {}
@@ -55,7 +57,7 @@ class Retry:
             return
         self._next = now + PAUSES_SECONDS[0]
         before = round((now - PAUSES_SECONDS[0]) * 1e6)
-        failed = failed_targets(self._store, names, FAILED, before, 10 * AT_ONCE, self._share)
+        failed = failed_targets(self._store, self._source, names, FAILED, before, 10 * AT_ONCE, self._share)
         due = [row for row in failed if self._not_before.get(row["target"], 0) <= now][:AT_ONCE]
         if due:
             self._again(due, now)
@@ -66,7 +68,7 @@ class Retry:
         wanted = {(row["target"], name) for row in due for name in row["names"]}
         calls = calls_with_ids(self._store, [row["target"] for row in due], (min(starts), max(starts)))
         scores = [score for score in self._work(calls) if (score.target, score.name) in wanted]
-        for target in {score.target for score in scores if score.label == FAILED}:
+        for target in {row["target"] for row in due}:
             tries = self._tries[target] = self._tries.get(target, 0) + 1
             self._not_before[target] = now + PAUSES_SECONDS[min(tries, len(PAUSES_SECONDS) - 1)]
         insert_scores(self._store, list(map(self._judged, scores)))

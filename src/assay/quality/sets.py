@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from assay.config import Onnx
-from assay.quality.judge import judge_scorers
+from assay.quality.judge.judge import judge_scorers
 from assay.quality.lexical import lexical_scorers
 from assay.quality.local import local_scorers
-from assay.quality.onnx import onnx_scorers
+from assay.quality.onnx.scorers import onnx_scorers
 from assay.quality.scorer import Scorer
 
 SETS = ("lexical", "local", "onnx", "judge")

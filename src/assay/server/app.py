@@ -29,7 +29,7 @@ from assay.ingest.readers import Readers, Settings
 from assay.ingest.receiver import Receiver
 from assay.ingest.settler import Settler
 from assay.ingest.writer import Writer
-from assay.quality.judging import LiveJudge, live_judge
+from assay.quality.judge.judging import LiveJudge, live_judge
 from assay.quality.live import LiveScoring
 from assay.records import Span
 from assay.server.alerting import Alerting

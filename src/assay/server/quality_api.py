@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from assay.alerts.limits import project_limits
 from assay.errors import AssayError, NotFound
 from assay.processes import RemoteObject
-from assay.quality.fit import Fitter, Outcome, TooFewLabels, require_enough
-from assay.quality.labels import METRICS, Labelled, labelled_calls, labelled_rows
+from assay.quality.fit.fitter import Fitter, Outcome, TooFewLabels, require_enough
+from assay.quality.fit.labels import METRICS, Labelled, labelled_calls, labelled_rows
 from assay.quality.rows import Row
 from assay.store.connect import Store
 from assay.store.fits import SHIPPED, Kept, insert_fit, kept_fits, use_fit

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from assay.config import Config, require_safe_binding
 from assay.errors import ConfigError
 from assay.ingest.settler import NAME as SETTLED
-from assay.quality.judging import live_judge
+from assay.quality.judge.judging import live_judge
 from assay.quality.live import LiveScoring
 from assay.server.app import answering, rewritten, running
 from assay.store.connect import open_store

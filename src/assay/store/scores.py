@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from assay.records import Score, Span
+from assay.records import Score, ScoreSource, Span
 from assay.store.connect import Row, Store
 from assay.store.rows import arrow_schema, arrow_table, stamped
 from assay.store.spans import Share, Within, started_within
@@ -43,8 +43,10 @@ def scores_of(store: Store, span_ids: Iterable[str], within: Within | None = Non
     return by_call
 
 
-def failed_targets(store: Store, names: Iterable[str], label: str, before: int, limit: int, share: Share) -> list[Row]:
-    """Calls of which one of these scorers' verdicts has this label, judged last before then (Unix microseconds).
+def failed_targets(
+    store: Store, source: ScoreSource, names: Iterable[str], label: str, before: int, limit: int, share: Share
+) -> list[Row]:
+    """Calls of which one of these verdicts has this label, judged last before then (Unix microseconds).
 
     Each with `target`, `started` (Unix microseconds) and the `names` of those scores. Of the last hour before `before`
     only: what was not to be had for so long is given up.
@@ -53,13 +55,21 @@ def failed_targets(store: Store, names: Iterable[str], label: str, before: int, 
         """
         SELECT target, toUnixTimestamp64Micro(min(started_at)) AS started, groupUniqArray(name) AS names
         FROM scores FINAL
-        WHERE counted AND source = 'scorer' AND label = {label:String} AND name IN {names:Array(String)}
+        WHERE counted AND source = {source:String} AND label = {label:String} AND name IN {names:Array(String)}
             AND ingested_at < fromUnixTimestamp64Micro({before:Int64})
             AND ingested_at > fromUnixTimestamp64Micro({before:Int64}) - INTERVAL 1 HOUR
             AND cityHash64(target) % {of:UInt32} = {index:UInt32}
         GROUP BY target ORDER BY min(ingested_at), target LIMIT {limit:UInt32}
         """,
-        {"names": list(names), "label": label, "before": before, "limit": limit, "index": share[0], "of": share[1]},
+        {
+            "source": source,
+            "names": list(names),
+            "label": label,
+            "before": before,
+            "limit": limit,
+            "index": share[0],
+            "of": share[1],
+        },
     )
 
 

@@ -19,15 +19,16 @@ from assay.config import Config, Judge, Price, Quality
 from assay.errors import StoreError
 from assay.ingest.pricing import Prices
 from assay.ingest.writer import newest_commit
-from assay.quality.budget import DAY_MICROS, Budget, StoreLedger
 from assay.quality.calls import Who, conversation_of, score_of
-from assay.quality.endpoint import BudgetUsedUp, Endpoint, JudgeError
 from assay.quality.follower import Follower, cursor_name, first_cursor
-from assay.quality.grading import Unreadable
-from assay.quality.judge import SCORER, Case, case_of, failed, judged
-from assay.quality.rubric import chosen_rubrics, is_question
+from assay.quality.judge.budget import DAY_MICROS, Budget, StoreLedger
+from assay.quality.judge.endpoint import BudgetUsedUp, Endpoint, JudgeError
+from assay.quality.judge.grading import Unreadable
+from assay.quality.judge.judge import SCORER, Case, case_of, failed, judged
+from assay.quality.judge.rubric import chosen_rubrics, is_question
+from assay.quality.judge.tally import Tally
+from assay.quality.retry import Retry
 from assay.quality.scorer import Verdict
-from assay.quality.tally import Tally
 from assay.records import Score, Span
 from assay.store.connect import Row, Store
 from assay.store.cursors import START, write_cursor
@@ -82,6 +83,11 @@ class Judging:
                 self._tally.skipped(row["span_id"], self._today)
         return scores
 
+    @property
+    def metrics(self) -> list[str]:
+        """The scores it gives."""
+        return [rubric.metric for rubric in self._rubrics]
+
     def figures(self) -> dict[str, Any]:
         """What health tells of the judge; `notice` is "" while nothing is left unjudged for want of budget."""
         try:
@@ -90,7 +96,7 @@ class Judging:
             spent = None
         return {
             "model": self._settings.model,
-            "metrics": [rubric.metric for rubric in self._rubrics],
+            "metrics": self.metrics,
             "sample": self._settings.sample,
             "daily_budget_usd": self._settings.daily_budget_usd,
             "spent_today_usd": spent,
@@ -208,6 +214,7 @@ class LiveJudge:
             settled_at,
             name=SCORER,
             share=settings.part,
+            retry=Retry(store, self._judging, lambda: self._judging.metrics, lambda: (), settings.part, "judge"),
             poll_seconds=settings.poll_seconds,
             batch_size=min(settings.batch_size, _batch_size(judge)),
         )

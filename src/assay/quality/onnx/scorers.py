@@ -14,9 +14,9 @@ import msgspec
 
 from assay.config import ONNX_KINDS, Onnx
 from assay.errors import ConfigError
-from assay.quality.onnx_files import MINILM, find_files
-from assay.quality.onnx_kinds import judge
-from assay.quality.onnx_model import OnnxModel
+from assay.quality.onnx.files import MINILM, find_files
+from assay.quality.onnx.kinds import judge
+from assay.quality.onnx.model import OnnxModel
 from assay.quality.scorer import Conversation, Scorer, Verdict, unknown, version_of
 
 CODE = "onnx 1"

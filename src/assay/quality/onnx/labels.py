@@ -9,7 +9,7 @@ import re
 
 from assay.config import Onnx
 from assay.errors import ConfigError
-from assay.quality.onnx_model import OnnxModel
+from assay.quality.onnx.model import OnnxModel
 
 _SPEAKS_FOR = re.compile(r"(?:entail|support|consistent|faithful|grounded)", re.IGNORECASE)
 _SPEAKS_AGAINST = re.compile(

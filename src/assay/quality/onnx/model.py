@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from assay.config import Onnx
 from assay.errors import AssayError, ConfigError
-from assay.quality.onnx_files import Files
+from assay.quality.onnx.files import Files
 from assay.quality.scorer import version_of
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 
-VOCABULARY = Path(__file__).parent / "weights" / "bert_vocabulary.txt"
+VOCABULARY = Path(__file__).parents[1] / "weights" / "bert_vocabulary.txt"
 OVERLAP = 8
 """Windows over a long text share an eighth of their tokens."""
 MOST_ROWS = 8

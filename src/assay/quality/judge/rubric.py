@@ -148,7 +148,7 @@ def _code(joined: str) -> str:
 def load_rubrics(directory: str | Path | None = None) -> dict[str, Rubric]:
     """Rubrics by metric: those of `directory` (files `<metric>.md`), then the shipped ones. Raises ConfigError."""
     own = _read(Path(directory)) if directory else {}
-    return _read(files("assay.quality") / "rubrics") | own
+    return _read(files("assay.quality.judge") / "rubrics") | own
 
 
 def chosen_rubrics(metrics: list[str], directory: str | Path | None = None) -> tuple[Rubric, ...]:

@@ -16,8 +16,8 @@ import numpy as np
 from assay.config import ONNX_KINDS, Onnx, OnnxKind
 from assay.errors import ConfigError
 from assay.quality.groundedness import grounds, short
-from assay.quality.onnx_labels import labels_against, labels_for, toxic_labels
-from assay.quality.onnx_model import Floats, OnnxModel
+from assay.quality.onnx.labels import labels_against, labels_for, toxic_labels
+from assay.quality.onnx.model import Floats, OnnxModel
 from assay.quality.scorer import Conversation, Verdict, logistic
 from assay.quality.text import CONTEXT_CHARS, RESPONSE_CHARS, clean, prose, sentences, stem, words
 

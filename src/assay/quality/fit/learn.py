@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.quality.fitted import BUCKETS, PAIR_SCALE, Addition, Features
-from assay.quality.logistic import Examples, fit_weights
+from assay.quality.fit.fitted import BUCKETS, PAIR_SCALE, Addition, Features
+from assay.quality.fit.logistic import Examples, fit_weights
 from assay.quality.words import Floats
 
 Rows = NDArray[np.intp]

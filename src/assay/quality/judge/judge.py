@@ -16,10 +16,10 @@ import msgspec
 from assay.config import Judge, Price, load_config
 from assay.errors import ConfigError
 from assay.ingest.pricing import Prices
-from assay.quality.budget import Budget, RunLedger
-from assay.quality.endpoint import SCOPE, BudgetUsedUp, Endpoint, JudgeError
-from assay.quality.grading import Unreadable, read_verdict
-from assay.quality.rubric import Question, Rubric, load_rubrics, not_assessable, question
+from assay.quality.judge.budget import Budget, RunLedger
+from assay.quality.judge.endpoint import SCOPE, BudgetUsedUp, Endpoint, JudgeError
+from assay.quality.judge.grading import Unreadable, read_verdict
+from assay.quality.judge.rubric import Question, Rubric, load_rubrics, not_assessable, question
 from assay.quality.scorer import Conversation, Verdict, unknown, version_of
 from assay.quality.watch import FAILED
 from assay.records import Span

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.errors import AssayError
-from assay.quality.decisions import (
+from assay.quality.fit.decisions import (
     DEFAULT_THRESHOLD,
     Figures,
     Interval,
@@ -25,9 +25,9 @@ from assay.quality.decisions import (
     figures,
     threshold_interval,
 )
-from assay.quality.fitted import FIELDS, Addition, Features, features, shipped_evidence
-from assay.quality.labels import Labelled
-from assay.quality.learn import Labels, Rows, addition, balanced_folds, group_of, learn, learner, plain_text
+from assay.quality.fit.fitted import FIELDS, Addition, Features, features, shipped_evidence
+from assay.quality.fit.labels import Labelled
+from assay.quality.fit.learn import Labels, Rows, addition, balanced_folds, group_of, learn, learner, plain_text
 from assay.quality.scorer import Scorer, assess, version_of
 from assay.quality.sets import scorers
 from assay.quality.toxicity import Toxicity

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from assay.config import OPENAI_URL, Judge
-from assay.quality.rubric import Question
+from assay.quality.judge.rubric import Question
 
 TOP_LOGPROBS = 8
 """Alternatives of each token that are asked for: the five scores with some to spare; providers allow 5 to 20."""

@@ -19,11 +19,11 @@ from assay.config import OPENAI_URL, Judge
 from assay.errors import AssayError, ConfigError
 from assay.ingest.dialects.usage import usage_of
 from assay.ingest.pricing import Prices, Tokens
-from assay.quality.budget import Budget, worst_case
-from assay.quality.form import first_form
-from assay.quality.grading import text_of
-from assay.quality.rubric import Question
-from assay.quality.wire import Line, Outcome
+from assay.quality.judge.budget import Budget, worst_case
+from assay.quality.judge.form import first_form
+from assay.quality.judge.grading import text_of
+from assay.quality.judge.rubric import Question
+from assay.quality.judge.wire import Line, Outcome
 from assay.records import Span
 
 MOST_RETRIES = 4

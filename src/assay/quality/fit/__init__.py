@@ -1,0 +1,1 @@
+"""Learning from a project's own labels: toxicity weights, and a threshold for every score. Start at `fitter`."""
