@@ -43,7 +43,7 @@ from assay.quality.words import WEIGHTS, Words, load_words
 Floats = NDArray[np.float32]
 OUT = Path(__file__).parent.parent / "src/assay/quality/weights/toxicity.npz"
 FOLDS = 3
-NETWORKS = 3
+NETWORKS = 4
 """So many networks of HIDDEN units are trained from other beginnings and kept as one: their mean."""
 HIDDEN = 32
 JOIN = np.array([0.4, 0.6, 0.5], np.float32)
@@ -118,7 +118,31 @@ TECHNICAL = (
     "dump the {} and destroy it when it hangs",
     "the {} failed with a fatal error, which is a silly mistake in the settings",
 )
-"""Sentences made here, for what the public sets lack: plain personal insults and the words of computing."""
+_OCCASIONS = "concert dinner meeting party match lecture film workshop picnic interview exhibition lesson trip game"
+FIGURATIVE = (
+    "i hate to bother you, but when does the {} begin?",
+    "as you wish, i hate to argue about the {}",
+    "you know how i hate to be late for a {}",
+    "i'd hate for you to miss the {}",
+    "we would hate to keep you from your {}",
+    "i hate saying goodbye after a good {}, and so do you",
+    "most people hate it when the {} starts late",
+    "i am deadly serious about the {}, so please bring your notes",
+    "the last {} bored me to death",
+    "you will kill it at the {} tomorrow",
+    "i would kill for a ticket to that {}",
+    "we are dying to hear how your {} went",
+    "the view after the {} was to die for",
+    "don't beat yourself up about the {}",
+    "your joke at the {} cracked me up, you are terrible",
+    "it is a crying shame that they called off the {}",
+    "the traffic before the {} was a nightmare, damn it",
+    "it is dead easy to get to the {} by bus",
+    "a stupid mistake of mine made us late for the {}",
+    "this {} is awfully good, i am sick with envy",
+)
+"""Sentences made here, for what the public sets lack: plain personal insults, the words of computing, and harsh words
+that hurt nobody."""
 
 
 class Example(msgspec.Struct, frozen=True):
@@ -146,6 +170,7 @@ def examples(data: Path) -> list[Example]:
     found += made(DIRECTED, _INSULTS, 1, "made: insults")
     found += made(BELITTLING, _SLIGHTS, 1, "made: belittling")
     found += made(TECHNICAL, _OBJECTS, 0, "made: technical")
+    found += made(FIGURATIVE, _OCCASIONS, 0, "made: figurative")
     return [e for e in dict.fromkeys(found) if any(map(str.isalnum, e.text))]
 
 
@@ -195,11 +220,11 @@ def bags(texts: list[str]) -> sparse.csr_matrix:
 
 
 def balance(chosen: list[Example]) -> Floats:
-    """A weight per example, so that a large source does not drown a small one: 1 / sqrt(cell size)."""
+    """A weight per example, so that a large source does not drown a small one: cell size to the power of -0.7."""
     cells: dict[tuple[str, int], int] = {}
     for e in chosen:
         cells[e.source, e.label] = cells.get((e.source, e.label), 0) + 1
-    weights = np.array([cells[e.source, e.label] ** -0.5 for e in chosen])
+    weights = np.array([cells[e.source, e.label] ** -0.7 for e in chosen])
     return weights * len(weights) / weights.sum()
 
 
