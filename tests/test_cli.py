@@ -144,13 +144,13 @@ def test_help_lists_the_commands() -> None:
     assert re.findall(r"^│ ([a-z]+) ", done.stdout, re.MULTILINE) == [
         "serve",
         "demo",
-        "alerts",
         "report",
         "export",
         "reprice",
         "doctor",
         "simulate",
         "quality",
+        "alerts",
     ]
 
 

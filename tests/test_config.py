@@ -39,6 +39,7 @@ def test_without_any_setting_the_defaults_suit_one_person_on_one_machine() -> No
             "onnx": {},
             "judge": None,
         },
+        "alerts": {"rules": Path("alerts.toml"), "enabled": True},
         "prices": {},
         "grpc_port": None,
     }

@@ -21,7 +21,7 @@ from markdown_it import MarkdownIt
 from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_playwright
 
 import own_scorers
-from assay.client.monitor import Monitor
+from assay.client.monitor import Monitor, connect
 from assay.dashboard import charts, figures
 from assay.dashboard.data import Filter, overview
 from assay.dashboard.inert import JOINER, excerpt, inert, one_line
@@ -390,6 +390,46 @@ def test_models_beyond_the_palette_are_taken_together_and_no_cost_is_lost() -> N
     assert sum(row["calls"] for row in rows) == 20
     assert {row["model"] for row in rows} == {f"model-{number}" for number in range(14, 21)} | {charts.OTHER_MODELS}
     assert all(row["end"] - row["time"] < timedelta(seconds=60) for row in rows)
+
+
+def test_an_incident_is_acknowledged_and_silenced_where_it_is_shown(
+    own_server: Callable[..., Server], page: Page, tmp_path: Path
+) -> None:
+    rules = """
+defaults = false
+[engine]
+every = "5s"
+delay = "0s"
+[[rule]]
+name = "slow"
+metric = "latency"
+above = 1000
+window = "30m"
+group_by = "user"
+severity = "HIGH"
+"""
+    (tmp_path / "alerts.toml").write_text(rules)
+    server = own_server(ASSAY_ALERTS__RULES=str(tmp_path / "alerts.toml"), ASSAY_QUALITY__SCORERS="off")
+    slow = [{"start_ns": ns_ago(60 + i), "end_ns": ns_ago(56), "user.id": HOSTILE[0]} for i in range(30)]
+    server.post(otlp(*[call | {**chat_attributes(), **call} for call in slow]))
+    with connect(server.url) as asked:
+        [incident] = eventually(lambda: asked.incidents(phase="firing"), 60)
+
+        page.goto(f"{server.url}/?range=1h")
+        shown = page.get_by_text("mean of latency_ms")
+        shown.wait_for()
+        texts = page.locator("[data-testid=stMarkdownContainer], [data-testid=stText]")
+        assert texts.locator(FOREIGN).evaluate_all("found => found.map(one => one.outerHTML)") == []
+        page.get_by_role("button", name="Acknowledge").click()
+        eventually(lambda: asked.incident(incident["incident_id"])["acknowledged"])
+        expect(page.get_by_text("acknowledged by somebody")).to_be_visible()
+        page.get_by_role("button", name="Silence").click()
+        expect(page.get_by_text("Nobody is told")).to_be_visible()
+        assert len(asked.silences()) == 1
+
+        page.get_by_text("Rules and replay").click()
+        page.get_by_role("button", name="Replay", exact=True).click()
+        expect(page.get_by_test_id("stDataFrame")).to_be_visible()
 
 
 def link(server: Server, project: str, **chosen: str) -> str:

@@ -130,10 +130,22 @@ def test_migrations_are_applied_in_order_once_and_recorded(fresh: Store, tmp_pat
         "0004_settle.sql",
         "0005_fits.sql",
         "0006_judgements.sql",
+        "0007_incidents.sql",
     ]
-    assert tables(fresh) == {"schema_migrations", "spans", "scores", "cursors", "events", "fits", "judgements"}
+    assert tables(fresh) == {
+        "schema_migrations",
+        "spans",
+        "scores",
+        "cursors",
+        "events",
+        "fits",
+        "judgements",
+        "incident_events",
+        "silences",
+        "deliveries",
+    }
     assert migrate(fresh, directory=tmp_path) == []
-    assert [number for number, _ in recorded(fresh)] == [1, 2, 3, 4, 5, 6]
+    assert [number for number, _ in recorded(fresh)] == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_migration_files_are_numbered_without_a_gap() -> None:
@@ -210,7 +222,7 @@ def test_a_store_of_a_newer_assay_is_refused_and_left_as_it_is(fresh: Store) -> 
     with pytest.raises(StoreError) as refusal:
         migrate(fresh)
     assert str(refusal.value) == (
-        "this store was written by a newer Assay (its tables are at version 99, this Assay knows 6). "
+        "this store was written by a newer Assay (its tables are at version 99, this Assay knows 7). "
         "Nothing was changed. Upgrade with: pip install --upgrade assay"
     )
     assert (tables(fresh), recorded(fresh)) == before

@@ -11,11 +11,12 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from assay.cli_alerts import alerts
 from assay.cli_options import Host, Model, Port, Project, Since, StoreUrl, Until, Url, asking, console
 from assay.cli_quality import quality
 from assay.config import load_config
 from assay.errors import AssayError
-from assay.terminal import alert_table, dollars, finding_table
+from assay.terminal import dollars, finding_table
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,6 +25,7 @@ app = typer.Typer(
     help="Self-hosted observability for LLM applications. Settings: assay.toml, ASSAY_* variables, options.",
 )
 app.add_typer(quality, name="quality")
+app.add_typer(alerts, name="alerts")
 
 
 def main() -> None:
@@ -82,21 +84,6 @@ def demo(
         run(load_config(host=host, port=port, store=store), console, once=once, time_scale=time_scale, seed=seed)
     except KeyboardInterrupt:
         console.print("stopped")
-
-
-@app.command()
-def alerts(
-    url: Url = None,
-    store: StoreUrl = None,
-    since: Since = None,
-    project: Project = None,
-    model: Model = None,
-    recent: Annotated[int, typer.Option(min=1, max=1000, help="How many of the newest calls to check.")] = 10,
-) -> None:
-    """Show which of the newest calls are too toxic, off the point, incoherent, slow or dear."""
-    with asking(url, store) as monitor:
-        found = monitor.alerts(since=since, project=project, model=model, recent=recent)
-    console.print(alert_table(found) if found else f"No alerts among the last {recent} calls.")
 
 
 @app.command()

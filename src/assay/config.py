@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from ipaddress import ip_address
+from pathlib import Path
 from tomllib import TOMLDecodeError
 from typing import Annotated, Any, Literal
 
@@ -184,6 +185,13 @@ class Quality(BaseModel, extra="forbid"):
         return int(place) - 1, int(of)
 
 
+class Alerts(BaseModel, extra="forbid"):
+    """Where the alert rules are, and whether this server watches them. One server a store should."""
+
+    rules: Path = Path("alerts.toml")
+    enabled: bool = True
+
+
 class Price(BaseModel, extra="forbid"):
     """US dollars per million tokens of one model, and per request. Cached tokens cost what input costs if not said."""
 
@@ -211,6 +219,7 @@ class Config(BaseSettings):
     api_keys: Annotated[list[SecretStr], NoDecode] = []
     ingest: Ingest = Ingest()
     quality: Quality = Quality()
+    alerts: Alerts = Alerts()
     prices: dict[str, Price] = {}
     """Prices of your own by model name, or by a pattern such as "llama-*"; they go before the public ones."""
 

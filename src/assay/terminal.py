@@ -147,6 +147,56 @@ def alert_table(alerts: Iterable[Answer]) -> Table:
     return shown
 
 
+def incident_table(incidents: Iterable[Answer]) -> Table:
+    """Incidents, newest first, with what was found and why nobody is told, if so."""
+    shown = table("Incidents", "Incident", "Severity", "Phase", "Began (UTC)", "Rule", "Found")
+    for one in incidents:
+        phase = f"{one['phase']} (acknowledged)" if one["acknowledged"] else one["phase"]
+        rule = f"{one['rule']} [{one['group']}]" if one["group"] else one["rule"]
+        found = f"{one['message']}; {one['unsaid']}" if one["unsaid"] else one["message"]
+        severity = Text(one["severity"], style=_COLOURS[one["severity"]])
+        shown.add_row(one["incident_id"], severity, phase, one["began"][:19], Text(rule), Text(found))
+    return shown
+
+
+def rule_table(rules: Iterable[Answer]) -> Table:
+    """The rules and how each is doing."""
+    shown = table("Alert rules", "Rule", "Kind", "Severity", "Last judged", "Found")
+    for rule in rules:
+        state = rule["state"] or {}
+        found = state.get("error") or state.get("message") or ""
+        when = (state.get("judged_at") or "-")[:19] if rule["enabled"] else "switched off"
+        shown.add_row(
+            rule["name"], rule["kind"], Text(rule["severity"], style=_COLOURS[rule["severity"]]), when, Text(found)
+        )
+    return shown
+
+
+def replay_table(replayed: Answer) -> Table:
+    """What each rule would have done, and the limit with which it would have fired as seldom as asked."""
+    title = f"Replay of {replayed['since'][:16]} to {replayed['until'][:16]}, {replayed['seconds']:.1f} s"
+    shown = table(title, "Rule", "Kind", "Fired", "A week", "Firing", "Limit", "For at most as many as asked", "Last")
+    for rule in replayed["rules"]:
+        limit = f"{rule['setting']} = {rule['limit']:g}" if rule["setting"] else "-"
+        suggested = f"{rule['setting']} = {rule['suggested']:g}" if rule["suggested"] is not None else "-"
+        last = rule["episodes"][-1]["fired_at"][:16] if rule["episodes"] else "-"
+        share = f"{rule['firing_share']:.1%}"
+        row = (rule["rule"], rule["kind"], str(rule["fired"]), f"{rule['a_week']:.2f}", share, limit, suggested)
+        shown.add_row(*row, Text(rule["error"] or last))
+    return shown
+
+
+def delivery_table(deliveries: Iterable[Answer]) -> Table:
+    """The delivery log."""
+    shown = table("Deliveries", "Due (UTC)", "Channel", "State", "Attempts", "About", "Last error")
+    for one in deliveries:
+        about = ", ".join(f"{told['event']} {told['rule']}" for told in one["incidents"]) or one["status"]
+        shown.add_row(
+            one["due_at"][:19], one["channel"], one["state"], str(one["attempts"]), Text(about), Text(one["error"])
+        )
+    return shown
+
+
 def dollars(value: float | None) -> str:
     """US dollars, or "unknown"."""
     return "unknown" if value is None else f"${value:.4f}"

@@ -104,6 +104,53 @@ class Monitor:
         """What the newest calls have beyond the thresholds, gravest first."""
         return self._get("/alerts", filters)["alerts"]
 
+    def incidents(self, **filters: Any) -> list[Answer]:
+        """Incidents, newest first: phase= (pending, firing, resolved, cleared), rule=, since=, limit=."""
+        return self._get("/incidents", filters)["incidents"]
+
+    def incident(self, incident_id: str) -> Answer:
+        """One incident with its evidence and all its events."""
+        return self._get(f"/incidents/{_id(incident_id)}", {})
+
+    def acknowledge(self, incident_id: str, *, author: str = "", text: str = "") -> Answer:
+        """Say that somebody is at it."""
+        return self._post(f"/incidents/{_id(incident_id)}/acknowledge", {"author": author, "text": text})
+
+    def comment(self, incident_id: str, text: str, *, author: str = "") -> Answer:
+        """Write something down beside an incident."""
+        return self._post(f"/incidents/{_id(incident_id)}/comment", {"author": author, "text": text})
+
+    def silence(self, until: str, *, incident_id: str = "", **said: str) -> Answer:
+        """Silence one incident's rule and group, or what matches rule=, group=, severity=; until "2h" or a time."""
+        if incident_id:
+            return self._post(f"/incidents/{_id(incident_id)}/silence", said, until=until)
+        return self._post("/silences", {**said, "until": until})
+
+    def silences(self, *, active: bool = True) -> list[Answer]:
+        """Silences in force, or all."""
+        return self._get("/silences", {"active": str(active).lower()})["silences"]
+
+    def end_silence(self, silence_id: str) -> Answer:
+        """End a silence now."""
+        return self._parsed(self._request("DELETE", f"/silences/{_id(silence_id)}"))
+
+    def rules(self) -> Answer:
+        """`rules` with their state, `channels`, and what is wrong with the file (`problems`)."""
+        return self._get("/rules", {})
+
+    def replay(self, rules: str | None = None, **asked: Any) -> Answer:
+        """What rules (a file's text, else the server's) would have done: since=, until=, only=, at_most_a_week=."""
+        body = {"rules": rules, **asked}
+        return self._parsed(self._request("POST", "/replay", json=_given(body), timeout=None))
+
+    def deliveries(self, limit: int = 100) -> list[Answer]:
+        """The delivery log, newest first."""
+        return self._get("/deliveries", {"limit": limit})["deliveries"]
+
+    def test_channels(self, channel: str | None = None) -> list[Answer]:
+        """Send a test message to a channel or all: the delivery log tells what became of it."""
+        return self._parsed(self._request("POST", "/alerts/test", {"channel": channel}))["deliveries"]
+
     def report(self, **filters: Any) -> str:
         """The summary report as Markdown."""
         return self._request("GET", "/report", filters).text
@@ -172,6 +219,9 @@ class Monitor:
     def _get(self, path: str, filters: dict[str, Any]) -> Any:
         return self._parsed(self._request("GET", path, filters))
 
+    def _post(self, path: str, body: dict[str, Any], **filters: Any) -> Any:
+        return self._parsed(self._request("POST", path, filters, json=body))
+
     def _parsed(self, response: httpx.Response) -> Any:
         try:
             return response.json()
@@ -222,6 +272,12 @@ class Monitor:
         url = str(self._client.base_url).removesuffix("/api/")
         reason = str(error) or type(error).__name__
         return ServerError(f"no Assay answers at {url} ({reason}): start one with `assay serve`, or set ASSAY_URL")
+
+
+def _id(text: str) -> str:
+    if not text.isalnum():
+        raise NotFound(f"{text!r} is no id: those are hexadecimal")
+    return text
 
 
 def _given(filters: dict[str, Any] | None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from assay.client.monitor import Monitor, connect
 from assay.dashboard import data
 from assay.dashboard.controls import controls
 from assay.dashboard.conversations import recent_conversations
+from assay.dashboard.incidents import incidents
 from assay.dashboard.inert import inert
 from assay.dashboard.panels import alerts, cost, headline, latency, quality, troubles
 from assay.dashboard.trust import agreement
@@ -69,6 +70,7 @@ def _draw(monitor: Monitor, overview: data.Overview) -> None:
         latency(overview)
     if overview.agreement:
         agreement(overview.agreement)
+    st.fragment(incidents)(monitor)
     # A fragment of its own: opening a conversation asks for that one alone, not for all figures again.
     st.fragment(recent_conversations)(monitor, overview.calls)
 

@@ -32,6 +32,8 @@ from assay.ingest.writer import Writer
 from assay.quality.judge.judging import LiveJudge, live_judge
 from assay.quality.live import LiveScoring
 from assay.records import Span
+from assay.server.alerting import Alerting
+from assay.server.alerts_api import add_alert_routes
 from assay.server.api import api
 from assay.server.auth import RequireKey
 from assay.store.connect import Store, open_store
@@ -74,6 +76,10 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
         stack.callback(housekeeper.stop)
         housekeeper.start()
         health = Health(store, journal, writer, receiver, readers, settler, scoring, judge)
+        alerting = Alerting(store, config, url, health.figures)
+        stack.callback(alerting.stop)
+        alerting.start()
+        health.alerting = alerting
         dashboard = streamlit.App(
             str(files("assay.dashboard") / "app.py"),
             secrets={"assay_url": url, "assay_key": next(iter(config.keys), "")},
@@ -87,6 +93,7 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
             quality_settings=config.quality,
             caught_up=writer.caught_up,
         )
+        add_alert_routes(answers, store, config.alerts.rules, alerting.engine)
         # Spans and questions do not pass through the dashboard's own middleware.
         yield Starlette(
             routes=[
@@ -112,6 +119,7 @@ def answering(config: Config, url: str) -> Generator[ASGIApp]:
             prices=Prices(config.prices),
             quality_settings=config.quality,
         )
+        add_alert_routes(answers, store, config.alerts.rules)
         yield Starlette(routes=[Mount("/api", answers)])
 
 
@@ -142,13 +150,15 @@ class Health:
         self._readers = readers
         self._scoring = scoring
         self._judge = judge
+        self.alerting: Alerting | None = None
         self._started = time.monotonic()
 
     def figures(self) -> tuple[bool, dict[str, Any]]:
         """Whether the store answers and scoring works, and all counters."""
         writing = self._writer.last_error and f"writing: {self._writer.last_error}"
         scoring = [*self._scoring.last_errors, self._judge.problem if self._judge else ""]
-        problems = list(filter(None, [self._store_problem(), writing, self._settler.last_error, *scoring]))
+        watched = self.alerting.problems if self.alerting else []
+        problems = list(filter(None, [self._store_problem(), writing, self._settler.last_error, *scoring, *watched]))
         return not problems, {
             "version": VERSION,
             "uptime_seconds": round(time.monotonic() - self._started, 1),
