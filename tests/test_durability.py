@@ -62,7 +62,7 @@ def calls(server: Server, project: str) -> int:
 
 def test_kills_stops_and_a_full_disk_lose_nothing_acknowledged_and_count_nothing_twice(tmp_path: Path) -> None:
     chaos = Path(__file__).parent.parent / "benchmarks" / "chaos.py"
-    run = subprocess.run([sys.executable, chaos, "--rounds", "3"], cwd=tmp_path, capture_output=True, text=True)
+    run = subprocess.run([sys.executable, chaos, "--rounds", "2"], cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     told = json.loads(run.stdout)["rows"]
     assert [(row["scenario"], row["lost"], row["twice"], row["set aside"]) for row in told] == [
@@ -70,7 +70,7 @@ def test_kills_stops_and_a_full_disk_lose_nothing_acknowledged_and_count_nothing
         ("stopped", 0, 0, 0),
         ("disk full", 0, 0, 0),
     ]
-    assert told[0]["acknowledged"] > 600
+    assert told[0]["acknowledged"] > 400
     assert told[1]["with rows in the journal"] == 0
 
 

@@ -23,7 +23,8 @@ from assay.cli import app
 from assay.client.monitor import Monitor
 from assay.config import Quality
 from assay.errors import AssayError, NotFound
-from assay.quality.fit.decisions import balanced_accuracy, best_threshold, kappa
+from assay.quality.agreement import cohen_kappa
+from assay.quality.fit.decisions import balanced_accuracy, best_threshold
 from assay.quality.fit.fitted import Addition, FittedToxicity, fitted_scorers
 from assay.quality.fit.fitter import Fitter, Outcome, TooFewLabels
 from assay.quality.fit.labels import Labelled
@@ -277,7 +278,7 @@ def test_kappa_is_agreement_beyond_chance():
     yes, no = [True] * 45 + [False] * 15, [True] * 25 + [False] * 15
     first, second = [*([True] * 60), *([False] * 40)], [*yes, *no]
     # Cohen's own kind of table: 45 both yes, 15 both no; chance agrees on 0.6 * 0.7 + 0.4 * 0.3.
-    assert kappa(first, second) == pytest.approx((0.60 - 0.54) / (1 - 0.54))
+    assert cohen_kappa(first, second) == pytest.approx((0.60 - 0.54) / (1 - 0.54))
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from("abcdef")), min_size=1, max_size=60))

@@ -199,7 +199,8 @@ def quality_follow(
     quality_settings = {} if share is None else {"quality": {**load_config().quality.model_dump(), "share": share}}
     config = load_config(store=store, **quality_settings)
     said = f"scoring share {config.quality.share} of {config.shown_store}"
-    follow(config, lambda: console.print(said, highlight=False, soft_wrap=True), once=once)
+    scored = follow(config, lambda: console.print(said, highlight=False, soft_wrap=True), once=once)
+    console.print(f"{scored:,} calls scored", highlight=False)
 
 
 @quality.command("agreement")

@@ -48,6 +48,11 @@ class LiveScoring:
         return all(running.follower.caught_up for running in self._lanes)
 
     @property
+    def scored_calls(self) -> int:
+        """How many calls were scored since the start."""
+        return max((running.follower.scored_calls for running in self._lanes), default=0)
+
+    @property
     def last_errors(self) -> list[str]:
         """What stops scoring at the moment."""
         return [running.follower.last_error for running in self._lanes if running.follower.last_error]
@@ -60,7 +65,7 @@ class LiveScoring:
         if not self._lanes:
             return None
         return {
-            "scored_calls": max(running.follower.scored_calls for running in self._lanes),
+            "scored_calls": self.scored_calls,
             "lag_seconds": max(running.follower.lag_seconds for running in self._lanes),
             "lanes": {running.lane: _figures(running) for running in self._lanes},
             "problems": [problem for running in self._lanes for problem in running.pool.problems],

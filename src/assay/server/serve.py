@@ -47,10 +47,10 @@ def serve(config: Config, ready: Callable[[str], None]) -> None:
             server.run(sockets=[listener])
 
 
-def follow(config: Config, ready: Callable[[], None], *, once: bool = False) -> None:
+def follow(config: Config, ready: Callable[[], None], *, once: bool = False) -> int:
     """Score new calls of the store without serving, until SIGINT or SIGTERM, or `once` until none is left.
 
-    Raises AssayError.
+    Answers how many calls it scored. Raises AssayError.
     """
     stopped = threading.Event()
 
@@ -76,6 +76,7 @@ def follow(config: Config, ready: Callable[[], None], *, once: bool = False) -> 
                 break
         for part in parts:
             part.stop()
+        return scoring.scored_calls
     finally:
         store.close()
 

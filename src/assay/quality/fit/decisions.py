@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from assay.quality.agreement import auprc, auroc, interval
+from assay.quality.agreement import auprc, auroc, cohen_kappa, interval
 
 Interval = tuple[float, float]
 DEFAULT_THRESHOLD = 0.5
@@ -46,7 +46,7 @@ def figures(labels: ArrayLike, values: ArrayLike, thresholds: ArrayLike = DEFAUL
         low, high = interval(lambda at: statistic(said[at], over[at]), len(said))
         return Figure(round(value, 4), (round(low, 4), round(high, 4)))
 
-    return Figures(figure(auroc, given), figure(auprc, given), figure(balanced_accuracy, yes), figure(kappa, yes))
+    return Figures(figure(auroc, given), figure(auprc, given), figure(balanced_accuracy, yes), figure(cohen_kappa, yes))
 
 
 def balanced_accuracy(labels: ArrayLike, yes: ArrayLike) -> float:
@@ -55,15 +55,6 @@ def balanced_accuracy(labels: ArrayLike, yes: ArrayLike) -> float:
     if said.all() or not said.any():
         return float("nan")
     return float(answered[said].mean() + (~answered[~said]).mean()) / 2
-
-
-def kappa(labels: ArrayLike, yes: ArrayLike) -> float:
-    """Cohen's kappa (1960): agreement beyond chance, at most 1; NaN where chance alone agrees on all."""
-    said, answered = np.asarray(labels, float), np.asarray(yes, float)
-    if not len(said):
-        return float("nan")
-    chance = said.mean() * answered.mean() + (1 - said.mean()) * (1 - answered.mean())
-    return float(((said == answered).mean() - chance) / (1 - chance)) if chance < 1 else float("nan")
 
 
 def best_threshold(labels: ArrayLike, values: ArrayLike) -> float:
