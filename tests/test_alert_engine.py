@@ -78,6 +78,17 @@ def test_the_evidence_names_the_ten_worst_calls_with_links(store: Store, project
     assert evidence["figures"]["low"] > 1000
 
 
+def test_calls_in_the_last_moment_of_a_bucket_are_judged_and_named_as_evidence(
+    store: Store, project: str, tmp_path: Path
+) -> None:
+    """The engine compares a time with fractions to one without by whole seconds."""
+    write_calls(store, project, [{"at": NOON + 59.7, "latency_ms": 3000.0} for _ in range(30)])
+    watching = engine(store, tmp_path, (SLOW % project).replace('for = "1m"', 'for = "0s"'))
+    assert kinds(watching.round(NOON + 90)) == ["pending", "firing"]
+    [row] = incidents(store)
+    assert len(json.loads(row["evidence"])["worst_calls"]) == 10
+
+
 def test_ten_slow_calls_of_bad_luck_do_not_page_where_the_lab_would(store: Store, project: str, tmp_path: Path) -> None:
     calls = [{"at": NOON + 2 * i, "latency_ms": 9000.0 if i % 13 == 0 else 400.0} for i in range(130)]
     write_calls(store, project, calls)

@@ -229,7 +229,8 @@ _OF_SCORE = """
 """The verdicts of one source: as in the charts, of the first that gave any where the rule names none."""
 
 _AT = "toUnixTimestamp(started_at) AS at"
-_WITHIN = "started_at >= fromUnixTimestamp({since:Int64}) AND started_at < fromUnixTimestamp({until:Int64})"
+_WITHIN = "started_at >= toDateTime64({since:Int64}, 6) AND started_at < toDateTime64({until:Int64}, 6)"
+"""Bounds of the column's own kind: the engine compares a DateTime to a DateTime64 wrongly within its last second."""
 
 
 def _values(raw: Sequence[str], sources: Sequence[Source]) -> str:
