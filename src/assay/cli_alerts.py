@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from assay.cli_options import Model, Project, Since, StoreUrl, Url, asking, console
+from assay.cli_options import Json, Model, Project, Since, StoreUrl, Url, asking, console, print_json, show
 from assay.client.monitor import Answer, Monitor
 from assay.config import load_config
 from assay.errors import AssayError
@@ -20,7 +18,6 @@ from assay.terminal import alert_table, delivery_table, incident_table, replay_t
 alerts = typer.Typer(help="The newest calls beyond the lab's limits; incidents, rules, replay, silences, deliveries.")
 
 Rules = Annotated[Path | None, typer.Option(help="The rules file.  [default: that of the settings, alerts.toml]")]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
 Author = Annotated[str, typer.Option(help="Who says so.")]
 Incident = Annotated[str, typer.Argument(help="An incident's id, as `assay alerts incidents` shows it.")]
 
@@ -70,28 +67,28 @@ def incidents(
     store: StoreUrl = None,
     phase: Annotated[list[str] | None, typer.Option(help="pending, firing, resolved or cleared; repeatable.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Incidents, newest first."""
     with asking(url, store) as monitor:
         found = monitor.incidents(phase=phase, limit=limit)
-    _show(found, as_json) if as_json or not found else console.print(incident_table(found))
+    show(found, as_json, incident_table)
 
 
-@alerts.command()
-def show(incident: Incident, url: Url = None, store: StoreUrl = None) -> None:
+@alerts.command("show")
+def show_incident(incident: Incident, url: Url = None, store: StoreUrl = None) -> None:
     """One incident in full as JSON: figures, worst calls, all that happened to it."""
     with asking(url, store) as monitor:
-        _show(monitor.incident(incident), True)
+        print_json(monitor.incident(incident))
 
 
 @alerts.command("rules")
-def list_rules(url: Url = None, store: StoreUrl = None, as_json: AsJson = False) -> None:
+def list_rules(url: Url = None, store: StoreUrl = None, as_json: Json = False) -> None:
     """The rules in force and how each is doing."""
     with asking(url, store) as monitor:
         told = monitor.rules()
     if as_json:
-        return _show(told, True)
+        return print_json(told)
     console.print(rule_table(told["rules"]))
     for problem in told["problems"]:
         console.print(Text(problem, style="red"), soft_wrap=True)
@@ -106,14 +103,14 @@ def replay(
     since: Annotated[str, typer.Option(help="30d, 12h or an ISO 8601 time.")] = "30d",
     only: Annotated[list[str] | None, typer.Option(help="Only this rule; may be repeated.")] = None,
     at_most: Annotated[float, typer.Option(min=0, help="Suggest limits that fire at most so often a week.")] = 1.0,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Run rules over stored calls: when each would have fired and resolved. Nobody is told."""
     text = rules.read_text(encoding="utf-8") if rules else None
     with asking(url, store) as monitor:
         found = monitor.replay(text, since=since, only=only, at_most_a_week=at_most)
     if as_json:
-        return _show(found, True)
+        return print_json(found)
     console.print(replay_table(found))
     for problem in found["problems"]:
         console.print(Text(problem, style="red"), soft_wrap=True)
@@ -175,12 +172,12 @@ def list_deliveries(
     url: Url = None,
     store: StoreUrl = None,
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """The delivery log, newest first."""
     with asking(url, store) as monitor:
         found = monitor.deliveries(limit)
-    _show(found, as_json) if as_json or not found else console.print(delivery_table(found))
+    show(found, as_json, delivery_table)
 
 
 @alerts.command("test")
@@ -204,10 +201,3 @@ def _outcomes(monitor: Monitor, wanted: set[str]) -> list[Answer]:
         if all(one["state"] in ("sent", "failed", "gave_up") for one in found) or time.monotonic() > deadline:
             return found
         time.sleep(0.2)
-
-
-def _show(data: object, as_json: bool) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps(data, indent=2) + "\n")
-    else:
-        console.print("None.")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from assay.client.address import address
 from assay.client.monitor import Monitor, connect
@@ -30,6 +30,7 @@ Since = Annotated[str | None, typer.Option(help="Only calls since then: 30m, 24h
 Until = Annotated[str | None, typer.Option(help="Only calls before then.")]
 Project = Annotated[str | None, typer.Option(help="Only this project.")]
 Model = Annotated[str | None, typer.Option(help="Only this model.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
 
 
 @contextmanager
@@ -63,3 +64,18 @@ def _served(config: Config) -> Generator[str]:
         )
     with temporary_server(config) as url:
         yield url
+
+
+def print_json(found: Any) -> None:
+    """What a command found, for other programs: indented JSON on standard output."""
+    import msgspec
+
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n")
+
+
+def show(found: Any, as_json: bool, table: Callable[[Any], RenderableType]) -> None:
+    """What a command found, as JSON or as a table; of an empty list a person is told that there is none."""
+    if as_json:
+        print_json(found)
+    else:
+        console.print(table(found) if found else "None.")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
-from assay.cli_options import Model, Project, Since, StoreUrl, Until, Url, asking, console
+from assay.cli_options import Json, Model, Project, Since, StoreUrl, Until, Url, asking, console, print_json
 from assay.config import load_config
 from assay.errors import AssayError
 from assay.terminal import backfill_progress, bench_table, fit_table, fits_table
@@ -17,7 +16,6 @@ from assay.terminal_quality import agreement_table, consistency_table, inconsist
 
 quality = typer.Typer(no_args_is_help=True, help="Quality scores: how well they agree with people, and fitting.")
 
-Json = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
 OfProject = Annotated[str, typer.Option("--project", help="The project that it is for.")]
 Metric = Annotated[str, typer.Option(help="Only this score; all that can be fitted if left out.")]
 
@@ -47,7 +45,7 @@ def quality_bench(
             )
     found = bench(data, sets or ["local"], split, load_config().quality.onnx, fit=fit)
     if as_json:
-        _write_json(list(found))
+        print_json(list(found))
     else:
         console.print(bench_table(msgspec.to_builtins(list(found))))
 
@@ -87,7 +85,7 @@ def quality_fit(
     with asking(url, store) as monitor:
         found = monitor.fit(project, metric=about, rows=rows, dry_run=dry_run, force=force)
     if as_json:
-        _write_json(found)
+        print_json(found)
         return
     for fit in found["fits"]:
         console.print(fit_table(fit))
@@ -107,7 +105,7 @@ def quality_fits(
     with asking(url, store) as monitor:
         found = monitor.fits(project)
     if as_json:
-        _write_json(found)
+        print_json(found)
     else:
         console.print(fits_table(found) if found else "Nothing was fitted yet: see `assay quality fit --help`.")
 
@@ -155,12 +153,6 @@ def _told(fit: dict[str, Any], project: str, dry_run: bool) -> str:
     else:
         state = f"version {fit['version']} is kept but not used: it is worse on the held-out rows (--force uses it)"
     return f"{left_out}{unknown}{fit['seconds']:.1f} s; {state}"
-
-
-def _write_json(found: Any) -> None:
-    import msgspec
-
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n")
 
 
 @quality.command("backfill")

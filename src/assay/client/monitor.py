@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import httpx
 
 from assay.client.address import DEFAULT_URL, address
-from assay.errors import AssayError, NotFound, ServerError
+from assay.client.asking import Answer, Api, given
+from assay.errors import AssayError, NotFound
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Answer = dict[str, Any]
 
 
 def connect(url: str | None = None, *, api_key: str | None = None, timeout_seconds: float = 30.0) -> Monitor:
@@ -31,24 +29,17 @@ def connect(url: str | None = None, *, api_key: str | None = None, timeout_secon
     return Monitor(client)
 
 
-class Monitor:
+class Monitor(Api):
     """Questions to one server. Filters are keywords: since="24h", until=..., project=, model=, session_id=, ...
 
     Every method raises NotFound, ServerError where no server answers, or AssayError with the server's reason.
     """
-
-    def __init__(self, client: httpx.Client) -> None:
-        self._client = client
 
     def __enter__(self) -> Monitor:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._client.close()
 
     def health(self) -> Answer:
         """The server's state and counters, also when it is failing."""
@@ -141,7 +132,7 @@ class Monitor:
     def replay(self, rules: str | None = None, **asked: Any) -> Answer:
         """What rules (a file's text, else the server's) would have done: since=, until=, only=, at_most_a_week=."""
         body = {"rules": rules, **asked}
-        return self._parsed(self._request("POST", "/replay", json=_given(body), timeout=None))
+        return self._parsed(self._request("POST", "/replay", json=given(body), timeout=None))
 
     def deliveries(self, limit: int = 100) -> list[Answer]:
         """The delivery log, newest first."""
@@ -206,7 +197,7 @@ class Monitor:
 
         Tells how far it is: `done` and `total` calls, `scores` written. Left early, the same question goes on there.
         """
-        lines = self._lines("POST", "/quality/backfill", json=_given(what), timeout=None)
+        lines = self._lines("POST", "/quality/backfill", json=given(what), timeout=None)
         for line in lines:
             if "error" in line:
                 raise AssayError(line["error"])
@@ -216,85 +207,11 @@ class Monitor:
         """What may be wrong with the server and its calls: check, status (ok, warning, failure), found, fix."""
         return self._get("/doctor", {})["findings"]
 
-    def _get(self, path: str, filters: dict[str, Any]) -> Any:
-        return self._parsed(self._request("GET", path, filters))
-
-    def _post(self, path: str, body: dict[str, Any], **filters: Any) -> Any:
-        return self._parsed(self._request("POST", path, filters, json=body))
-
-    def _parsed(self, response: httpx.Response) -> Any:
-        try:
-            return response.json()
-        except ValueError:
-            raise ServerError(
-                f"what answers at {response.url} is not Assay: set ASSAY_URL to Assay's address"
-            ) from None
-
-    def _request(
-        self,
-        method: str,
-        path: str,
-        filters: dict[str, Any] | None = None,
-        *,
-        json: Any = None,
-        accepted: tuple[int, ...] = (200, 201),
-        **options: Any,
-    ) -> httpx.Response:
-        try:
-            response = self._client.request(method, path, params=_given(filters), json=json, **options)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise self._unreachable(error) from error
-        if response.status_code not in accepted:
-            raise _refusal(response)
-        return response
-
-    def _stream(self, path: str, filters: dict[str, Any]) -> Iterator[bytes]:
-        try:
-            with self._client.stream("GET", path, params=_given(filters)) as response:
-                if response.status_code != 200:
-                    response.read()
-                    raise _refusal(response)
-                yield from response.iter_bytes()
-        except httpx.HTTPError as error:
-            raise self._unreachable(error) from error
-
-    def _lines(self, method: str, path: str, **options: Any) -> Iterator[Answer]:
-        try:
-            with self._client.stream(method, path, **options) as response:
-                if response.status_code != 200:
-                    response.read()
-                    raise _refusal(response)
-                yield from map(loads, response.iter_lines())
-        except httpx.HTTPError as error:
-            raise self._unreachable(error) from error
-
-    def _unreachable(self, error: Exception) -> ServerError:
-        url = str(self._client.base_url).removesuffix("/api/")
-        reason = str(error) or type(error).__name__
-        return ServerError(f"no Assay answers at {url} ({reason}): start one with `assay serve`, or set ASSAY_URL")
-
 
 def _id(text: str) -> str:
     if not text.isalnum():
         raise NotFound(f"{text!r} is no id: those are hexadecimal")
     return text
-
-
-def _given(filters: dict[str, Any] | None) -> dict[str, Any]:
-    return {name: value for name, value in (filters or {}).items() if value is not None}
-
-
-def _refusal(response: httpx.Response) -> AssayError:
-    try:
-        answer = response.json()
-        reason = answer.get("error") or "; ".join(
-            f"{'.'.join(map(str, detail['loc'][1:]))}: {detail['msg']}" for detail in answer["detail"]
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        reason = response.text.strip()[:500] or response.reason_phrase
-    if response.status_code == 404:
-        return NotFound(reason)
-    return ServerError(f"{response.status_code}: {reason}") if response.status_code >= 500 else AssayError(reason)
 
 
 def _bounds(intervals: dict[str, Answer]) -> Answer:
