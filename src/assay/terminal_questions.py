@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -34,11 +36,12 @@ def trend_table(trends: Answer) -> Table:
     """A row a bucket (and group), a column a figure; a score with its interval."""
     points = trends["points"]
     names = [name for name in points[0] if name not in ("bucket", "group") and not _is_bound(name, points[0])]
-    lead = ["Begin (UTC)", *(["Group"] if "group" in points[0] else [])]
-    shown = _table(f"Trends, days of {trends['tz']}", *lead, *names, text=len(lead))
+    lead = [f"Begin ({trends['tz']})", *(["Group"] if "group" in points[0] else [])]
+    shown = _table("Trends", *lead, *names, text=len(lead))
     for point in points:
         group = [Text(point["group"] or "-")] if "group" in point else []
-        shown.add_row(point["bucket"][:16].replace("T", " "), *group, *(_trend(point, name) for name in names))
+        begin = datetime.fromisoformat(point["bucket"]).astimezone(ZoneInfo(trends["tz"]))
+        shown.add_row(f"{begin:%Y-%m-%d %H:%M}", *group, *(_trend(point, name) for name in names))
     if trends["cut"]:
         shown.caption = "Older rows were left out."
     return shown
@@ -168,6 +171,7 @@ def speed_table(speed: Answer) -> Table:
 
 def _figures(title: str, rows: Iterable[Answer], columns: dict[str, str], first: str) -> Table:
     shown = _table(title, first, *columns.values())
+    shown.columns[0].no_wrap = True
     for row in rows:
         shown.add_row(Text(excerpt(row["group"], 60) or "-"), *(_shown(name, row[name]) for name in columns))
     return shown
