@@ -38,7 +38,7 @@ def asked(server: Server) -> Iterator[Asked]:
     began = time.time_ns() - 10**10
     for release, spans in {
         "1.0": [{"attributes": {**chat_attributes("Why?"), **ada}, "start_ns": began}, {"attributes": cached}],
-        "2.0": [{"attributes": {**chat_attributes("How?"), **bob}, "error": "Too many requests, [bold]wait[/bold]"}],
+        "2.0": [{"attributes": {**chat_attributes("How?"), **bob}, "error": "[bold]wait[/bold]"}],
     }.items():
         request = otlp(*spans, project=project)
         request.resource_spans[0].resource.attributes.extend(key_values({"service.version": release}))
@@ -76,7 +76,8 @@ def test_every_question_is_answered_by_the_client(asked: Asked) -> None:
     assert (failed["errors"], failed["types"][0]["share"]) == (1, 1.0)
     cost = ask.costs(group_by="user", **own)
     assert cost["cache_saved_usd"] == pytest.approx(400 * 0.075e-6)
-    assert {row["group"]: row["share"] for row in cost["groups"]} == {"ada": 1.0, "bob": None}
+    assert [row["group"] for row in cost["groups"]] == ["ada", "bob"]
+    assert sum(row["share"] for row in cost["groups"]) == pytest.approx(1)
     assert ask.speed(**own)["p50_output_tokens_per_second"] == pytest.approx(500 / 0.8)
     trend = ask.trends(metric=["calls", "cost_usd"], bucket="1mo", tz="Asia/Kathmandu", **own)
     assert (trend["tz"], trend["bucket_seconds"]) == ("Asia/Kathmandu", None)
@@ -139,7 +140,7 @@ def test_commands_show_tables_in_which_texts_of_users_are_texts(asked: Asked) ->
     }
     assert HOSTILE in shown["sessions"]
     assert "1 of 3 calls failed" in shown["errors --group-by tag:team"]
-    assert "Too many requests, [bold]wait[/bold]" in shown["errors --group-by tag:team"]
+    assert "[bold]wait[/bold]" in shown["errors --group-by tag:team"]
     assert "ada" in shown["top users"]
     assert "100.00%" in shown["top users"]
     assert "Saved by caching" in shown["costs"]

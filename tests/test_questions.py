@@ -46,7 +46,7 @@ BY = [*FILTERS, "tag:team", "tag:nobody"]
 PRICES = Prices()
 
 properties = settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
@@ -318,7 +318,7 @@ def amount(figure: Any) -> float:
 
 
 @properties
-@given(ask=asked(), order=st.sampled_from(list(ORDERS)), limit=st.integers(1, 4))
+@given(ask=asked(), order=st.sampled_from(list(ORDERS)), limit=st.integers(2, 5))
 def test_pages_of_sessions_have_each_session_once_with_its_figures(
     store: Store, populations: list[Rows], ask: Any, order: str, limit: int
 ) -> None:
