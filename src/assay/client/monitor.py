@@ -91,6 +91,10 @@ class Monitor(Api):
         """How often answers to the same prompt differ: `by_model` and the most inconsistent `prompts`."""
         return self._get("/consistency", filters)
 
+    def compare(self, **filters: Any) -> Answer:
+        """`changes` from the calls `before` to those `after`: since= against the period before, or versus_model=."""
+        return self._get("/compare", filters)
+
     def alerts(self, **filters: Any) -> list[Answer]:
         """What the newest calls have beyond the thresholds, gravest first."""
         return self._get("/alerts", filters)["alerts"]

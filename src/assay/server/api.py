@@ -33,6 +33,7 @@ from assay.reports.exports import FORMATS, MEDIA_TYPES, export
 from assay.reports.summary import summary_report
 from assay.server.agreement_api import agreement_routes
 from assay.server.backfill_api import add_backfill
+from assay.server.compare_api import compare_routes
 from assay.server.docs import docs_page
 from assay.server.feedback import NewScore, store_score
 from assay.server.quality_api import add_quality_routes
@@ -128,6 +129,7 @@ def api(
         return _json({"scores": with_judged(store, selected, quality(store, selected))} | groups)
 
     app.include_router(agreement_routes(store, Depends(selection)))
+    app.include_router(compare_routes(store, selection))
 
     @app.get("/trends")
     def get_trends(
