@@ -15,6 +15,7 @@ from assay.cli_alerts import alerts
 from assay.cli_compare import add_compare
 from assay.cli_options import Host, Model, Port, Project, Since, StoreUrl, Until, Url, asking, console
 from assay.cli_quality import quality
+from assay.cli_sql import sql
 from assay.config import load_config
 from assay.errors import AssayError
 from assay.terminal import dollars, finding_table
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.add_typer(quality, name="quality")
 app.add_typer(alerts, name="alerts")
 add_compare(app)
+app.command()(sql)
 
 
 def main() -> None:

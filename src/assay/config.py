@@ -192,6 +192,17 @@ class Alerts(BaseModel, extra="forbid"):
     enabled: bool = True
 
 
+class Sql(BaseModel, extra="forbid"):
+    """Limits of one query that a user writes, and whether users may (`enabled`)."""
+
+    enabled: bool = True
+    max_seconds: PositiveInt = 10
+    max_rows: PositiveInt = 10_000
+    max_result_bytes: PositiveInt = 16 * MEBIBYTE
+    max_memory_bytes: PositiveInt = 1024 * MEBIBYTE
+    threads: PositiveInt = 1
+
+
 class Price(BaseModel, extra="forbid"):
     """US dollars per million tokens of one model, and per request. Cached tokens cost what input costs if not said."""
 
@@ -220,6 +231,7 @@ class Config(BaseSettings):
     ingest: Ingest = Ingest()
     quality: Quality = Quality()
     alerts: Alerts = Alerts()
+    sql: Sql = Sql()
     prices: dict[str, Price] = {}
     """Prices of your own by model name, or by a pattern such as "llama-*"; they go before the public ones."""
 

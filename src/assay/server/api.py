@@ -23,7 +23,7 @@ from assay.analytics.ppi import with_judged
 from assay.analytics.selection import Selection, moment
 from assay.analytics.summaries import GROUPS, SCORE_GROUPS, quality, quality_by, usage, usage_by
 from assay.analytics.trends import latencies, trends
-from assay.config import Quality
+from assay.config import Quality, Sql
 from assay.errors import AssayError, NotFound, StoreError, StoreUnavailable
 from assay.ingest.pricing import Prices
 from assay.ingest.receiver import RETRY_AFTER_SECONDS
@@ -37,6 +37,7 @@ from assay.server.compare_api import compare_routes
 from assay.server.docs import docs_page
 from assay.server.feedback import NewScore, store_score
 from assay.server.quality_api import add_quality_routes
+from assay.server.sql_api import sql_routes
 from assay.store.connect import Store
 
 Health = Callable[[], tuple[bool, dict[str, Any]]]
@@ -86,6 +87,7 @@ def api(
     rewrite: Callable[[Sequence[Span]], None],
     prices: Prices,
     quality_settings: Quality,
+    sql: Sql | None = None,
     caught_up: Callable[[], object] = lambda: None,
 ) -> FastAPI:
     """The API over an open store.
@@ -130,6 +132,7 @@ def api(
 
     app.include_router(agreement_routes(store, Depends(selection)))
     app.include_router(compare_routes(store, selection))
+    app.include_router(sql_routes(store, sql or Sql()))
 
     @app.get("/trends")
     def get_trends(
