@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -63,19 +64,29 @@ class Desk:
 
     def _run(self, query: str) -> Answer:
         try:
-            found = msgspec.json.decode(self._store.isolated(query, _settings(self._limits)))
+            told = self._store.isolated(query, _settings(self._limits))
         except StoreError as error:
             columns = sorted({column["name"] for view in self.schema().values() for column in view})
             raise AssayError(in_plain_words(str(error), VIEWS, query, columns)) from None
-        rows, read = found["data"], found["statistics"]
+        found = msgspec.json.decode(told)
+        shown = rows = found["data"][: self._limits.max_rows]
+        if len(told) > self._limits.max_result_bytes:
+            shown = rows[: _fitting(rows, self._limits.max_result_bytes)]
+        read = found["statistics"]
         return Answer(
             columns=found["meta"],
-            rows=rows[: self._limits.max_rows],
-            truncated=len(rows) > self._limits.max_rows,
+            rows=shown,
+            truncated=len(found["data"]) > len(shown),
             seconds=read["elapsed"],
             rows_read=read["rows_read"],
             bytes_read=read["bytes_read"],
         )
+
+
+def _fitting(rows: list[list[Any]], most_bytes: int) -> int:
+    """How many rows are at most so many bytes of JSON."""
+    sizes = accumulate(len(msgspec.json.encode(row)) for row in rows)
+    return sum(size <= most_bytes for size in sizes)
 
 
 def _settings(limits: Sql) -> dict[str, str | int]:
@@ -84,7 +95,8 @@ def _settings(limits: Sql) -> dict[str, str | int]:
         "max_execution_time": limits.max_seconds,
         "timeout_overflow_mode": "throw",
         "max_result_rows": limits.max_rows + 1,
-        "max_result_bytes": limits.max_result_bytes,
+        # The engine counts its own columns, where a row may have four times the bytes of its JSON.
+        "max_result_bytes": 4 * limits.max_result_bytes,
         "result_overflow_mode": "break",
         "max_memory_usage": limits.max_memory_bytes,
         "max_bytes_before_external_group_by": limits.max_memory_bytes // 2,
