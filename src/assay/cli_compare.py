@@ -8,7 +8,7 @@ import typer
 
 from assay.cli_options import Json, Model, Project, StoreUrl, Until, Url, asking, console, print_json
 from assay.errors import AssayError
-from assay.terminal_compare import compare_table
+from assay.terminal_compare import budget_table, compare_table
 
 Filters = Annotated[
     list[str] | None, typer.Option("--where", metavar="NAME=VALUE", help="Any filter, such as environment=production.")
@@ -19,6 +19,7 @@ Others = Annotated[list[str] | None, typer.Option("--with", metavar="NAME=VALUE"
 def add_compare(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(compare)
+    app.command()(budgets)
 
 
 def compare(
@@ -47,6 +48,18 @@ def compare(
         print_json(found)
     else:
         console.print(compare_table(found))
+
+
+def budgets(url: Url = None, store: StoreUrl = None, as_json: Json = False) -> None:
+    """Show what is spent of each budget in assay.toml, and what it will be by the end of its period."""
+    with asking(url, store) as monitor:
+        found = monitor.budgets()
+    if as_json:
+        print_json(found)
+    elif found:
+        console.print(budget_table(found))
+    else:
+        console.print("Nothing is spent of any budget, or none is set: see docs/budgets.md.", soft_wrap=True)
 
 
 def _pairs(given: list[str] | None) -> dict[str, Any]:

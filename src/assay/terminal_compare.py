@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rich.table import Table
 from rich.text import Text
 
@@ -23,6 +25,29 @@ def compare_table(compared: Answer) -> Table:
     for change in compared["changes"]:
         figures = (figure(change[side], change["unit"]) for side in ("before", "after"))
         shown.add_row(Text(change["metric"]), *figures, _VERDICTS[change["verdict"]], Text(change["sentence"]))
+    return shown
+
+
+_STATES = {"ok": Text("ok", style="green"), "at risk": Text("at risk", style="yellow")}
+
+
+def budget_table(budgets: Iterable[Answer]) -> Table:
+    """Each budget: spent, share, forecast with its range, and when it is exceeded."""
+    shown = table("Budgets", "Budget", "Of", "Period", "Spent", "Amount", "Share", "By the end (95%)", "", "Exceeded")
+    for one in budgets:
+        low, high = one["low"], one["high"]
+        sure = "" if low is None else f" (${low:,.2f} to ${high:,.2f})"
+        shown.add_row(
+            Text(one["name"]),
+            Text(one["value"] or "-"),
+            one["period"],
+            f"${one['spent_usd']:,.2f}" + (f" + {one['unpriced']:,} unpriced calls" if one["unpriced"] else ""),
+            f"${one['amount_usd']:,.2f}",
+            f"{one['share']:.0%}",
+            f"${one['forecast_usd']:,.2f}{sure}",
+            _STATES.get(one["state"], Text(one["state"], style="red")),
+            (one["exceeded_at"] or "-")[:16].replace("T", " "),
+        )
     return shown
 
 

@@ -95,6 +95,10 @@ class Monitor(Api):
         """`changes` from the calls `before` to those `after`: since= against the period before, or versus_model=."""
         return self._get("/compare", filters)
 
+    def budgets(self) -> list[Answer]:
+        """What is spent of each budget of the server's settings, and what it will be by the end of its period."""
+        return self._get("/budgets", {})["budgets"]
+
     def sql(self, query: str) -> Answer:
         """What a SELECT over calls, scores_wide and sessions finds: `columns`, `rows`, whether it was `truncated`."""
         return self._parsed(self._request("POST", "/sql", json={"query": query}, timeout=None))

@@ -23,7 +23,7 @@ from assay.analytics.ppi import with_judged
 from assay.analytics.selection import Selection, moment
 from assay.analytics.summaries import GROUPS, SCORE_GROUPS, quality, quality_by, usage, usage_by
 from assay.analytics.trends import latencies, trends
-from assay.config import Quality, Sql
+from assay.config import Budget, Quality, Sql
 from assay.errors import AssayError, NotFound, StoreError, StoreUnavailable
 from assay.ingest.pricing import Prices
 from assay.ingest.receiver import RETRY_AFTER_SECONDS
@@ -33,7 +33,7 @@ from assay.reports.exports import FORMATS, MEDIA_TYPES, export
 from assay.reports.summary import summary_report
 from assay.server.agreement_api import agreement_routes
 from assay.server.backfill_api import add_backfill
-from assay.server.compare_api import compare_routes
+from assay.server.compare_api import budget_routes, compare_routes
 from assay.server.docs import docs_page
 from assay.server.feedback import NewScore, store_score
 from assay.server.quality_api import add_quality_routes
@@ -88,6 +88,8 @@ def api(
     prices: Prices,
     quality_settings: Quality,
     sql: Sql | None = None,
+    budgets: Sequence[Budget] = (),
+    timezone: str = "UTC",
     caught_up: Callable[[], object] = lambda: None,
 ) -> FastAPI:
     """The API over an open store.
@@ -132,6 +134,7 @@ def api(
 
     app.include_router(agreement_routes(store, Depends(selection)))
     app.include_router(compare_routes(store, selection))
+    app.include_router(budget_routes(store, budgets, timezone))
     app.include_router(sql_routes(store, sql or Sql()))
 
     @app.get("/trends")

@@ -92,6 +92,8 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
             prices=prices,
             quality_settings=config.quality,
             sql=config.sql,
+            budgets=config.budget,
+            timezone=config.timezone,
             caught_up=writer.caught_up,
         )
         add_alert_routes(answers, store, config.alerts.rules, alerting.engine)
@@ -120,6 +122,8 @@ def answering(config: Config, url: str) -> Generator[ASGIApp]:
             prices=Prices(config.prices),
             quality_settings=config.quality,
             sql=config.sql,
+            budgets=config.budget,
+            timezone=config.timezone,
         )
         add_alert_routes(answers, store, config.alerts.rules)
         yield Starlette(routes=[Mount("/api", answers)])

@@ -1,9 +1,9 @@
-"""GET /api/compare: two selections of calls, the second told by filters of its own with the prefix versus_."""
+"""GET /api/compare, where the second selection has filters of its own with the prefix versus_; GET /api/budgets."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,8 +11,10 @@ import msgspec
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
+from assay.analytics.budgets import budgets
 from assay.analytics.compare import compare, period_before
 from assay.analytics.selection import Selection
+from assay.config import Budget
 from assay.errors import AssayError
 from assay.store.connect import Store
 
@@ -35,6 +37,19 @@ def compare_routes(store: Store, selection: Callable[..., Selection]) -> APIRout
         """
         before, after = pair
         told = {"before": _told(before), "after": _told(after), "changes": compare(store, before, after)}
+        return Response(msgspec.json.encode(told), media_type="application/json")
+
+    return router
+
+
+def budget_routes(store: Store, wanted: Sequence[Budget], timezone: str) -> APIRouter:
+    """The route, for the budgets of the settings."""
+    router = APIRouter()
+
+    @router.get("/budgets")
+    def get_budgets() -> Response:
+        """What is spent of each budget in assay.toml, and what it will be by the end of its period."""
+        told = {"timezone": timezone, "budgets": budgets(store, wanted, timezone)}
         return Response(msgspec.json.encode(told), media_type="application/json")
 
     return router

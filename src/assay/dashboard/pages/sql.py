@@ -42,7 +42,7 @@ _NUMBERS = ("Int", "UInt", "Float")
 def page(visit: Visit) -> None:
     """The editor keeps what was written while one looks at other pages."""
     st.title("SQL", anchor=False)
-    editor, schema = st.columns([3, 1])
+    editor, schema = st.columns([5, 2])
     with schema:
         _schema(visit)
     with editor:
@@ -111,8 +111,7 @@ def _schema(visit: Visit) -> None:
         return
     for view, columns in views.items():
         with st.expander(view, icon=":material/table:", expanded=view == "calls"):
-            width = max(len(column["name"]) for column in columns)
-            lines = (f"{column['name']:<{width}}  {_short(column['type'])}" for column in columns)
+            lines = (f"{column['name']}  {_short(column['type'])}" for column in columns)
             st.code("\n".join(lines), language=None, height=320 if len(columns) > 14 else "content")
 
 
