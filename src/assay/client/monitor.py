@@ -121,6 +121,12 @@ class Monitor(Api):
             raise NotFound(f"{span_id!r} is no span id: those are hexadecimal")
         return self._get(f"/calls/{span_id}", {})
 
+    def trace(self, trace_id: str) -> list[Answer]:
+        """All spans of a trace in the order of their starts; `duplicate_of` names the span that counts a call."""
+        if not trace_id.isalnum():
+            raise NotFound(f"{trace_id!r} is no trace id: those are hexadecimal")
+        return self._get(f"/traces/{trace_id}", {})["spans"]
+
     def agreement(self, **filters: Any) -> Answer:
         """How well each scorer agrees with people (`scorers`) and people with each other (`raters`); threshold=."""
         return self._get("/agreement", filters)
