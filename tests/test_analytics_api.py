@@ -159,3 +159,6 @@ def test_commands_answer_in_json_and_say_when_there_is_nothing(asked: Asked) -> 
     for name in ("usage", "trends", "top users", "errors", "costs", "speed"):
         assert "No calls match" in command(asked, *name.split(), "--user", "nobody")
     assert "No sessions match" in command(asked, "sessions", "--user", "nobody")
+    narrowed = CliRunner().invoke(app, ["sessions", "b", "--model", "gpt-4o", "--url", asked.url])
+    assert narrowed.exit_code == 2
+    assert "one session is shown whole: leave out model" in narrowed.output
