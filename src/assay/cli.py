@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from assay.cli_alerts import alerts
+from assay.cli_groups import groups, similar
 from assay.cli_options import Host, Model, Port, Project, Since, StoreUrl, Until, Url, asking, console
 from assay.cli_quality import quality
 from assay.config import load_config
@@ -26,6 +27,8 @@ app = typer.Typer(
 )
 app.add_typer(quality, name="quality")
 app.add_typer(alerts, name="alerts")
+app.add_typer(groups, name="groups")
+app.command()(similar)
 
 
 def main() -> None:

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from assay.analytics.agreement import LOWER_IS_BETTER
+import msgspec
+
 from assay.analytics.means import FIGURES, GROUP, SHOWN_FIRST, SUMS, with_interval
 from assay.analytics.selection import Selection
 from assay.errors import NotFound
@@ -24,6 +25,7 @@ SCORED_CALLS = 200_000
 WORSE_IF_BELOW = 0.05
 """Share of the groups that are called worse that may be so by chance alone (Benjamini and Hochberg, 1995)."""
 _FACTS = ("error_rate", "cost_usd", "latency_ms")
+_HIGHER_IS_BETTER = frozenset({"relevance", "coherence", "groundedness", "factual_accuracy", "helpfulness", "thumb"})
 _Z = 1.959964
 
 Figures = dict[str, Row]
@@ -105,11 +107,7 @@ def _totals(store: Store, selection: Selection) -> list[Row]:
         """,
         parameters,
     )
-    return [
-        {**row, "p50_latency_ms": p50, "p95_latency_ms": p95}
-        for row in rows
-        for p50, p95 in [row.pop("latency")]
-    ]
+    return [{**row, "p50_latency_ms": p50, "p95_latency_ms": p95} for row in rows for p50, p95 in [row.pop("latency")]]
 
 
 def _facts(store: Store, selection: Selection) -> dict[tuple[str, str], Figures]:
@@ -206,7 +204,7 @@ def _period_before(selection: Selection, now: datetime) -> Selection | None:
     if selection.since is None:
         return None
     length = (selection.until or now) - selection.since
-    return selection.with_range(selection.since - length, selection.since)
+    return msgspec.structs.replace(selection, since=selection.since - length, until=selection.since)
 
 
 def _changes(before: Figures, after: Figures) -> dict[str, Row]:
@@ -225,9 +223,16 @@ def _change(name: str, before: Row, after: Row) -> Row:
         "high": high,
         "n_before": before["n"],
         "n_after": after["n"],
-        "better": "lower" if name in (*_FACTS, *LOWER_IS_BETTER) else "higher",
+        "better": _better(name),
         "worse": False,
     }
+
+
+def _better(name: str) -> str | None:
+    """Which way is better; None of a score that nobody knows this of."""
+    if name in _FACTS or name in LOWER_IS_BETTER:
+        return "lower"
+    return "higher" if name in _HIGHER_IS_BETTER else None
 
 
 def _interval(before: Row, after: Row) -> Interval:
@@ -248,12 +253,10 @@ def _judge(found: list[dict[str, Any]]) -> None:
         (_chance(change), change)
         for one in found
         for name, change in one["changes"].items()
-        if name not in ("cost_usd", "latency_ms") and change["low"] is not None
+        if name not in ("cost_usd", "latency_ms") and change["better"] and change["low"] is not None
     ]
     looked_at.sort(key=lambda pair: pair[0])
-    passing = [
-        place for place, (p, _) in enumerate(looked_at, 1) if p <= WORSE_IF_BELOW * place / len(looked_at)
-    ]
+    passing = [place for place, (p, _) in enumerate(looked_at, 1) if p <= WORSE_IF_BELOW * place / len(looked_at)]
     for _, change in looked_at[: max(passing, default=0)]:
         change["worse"] = (change["difference"] > 0) == (change["better"] == "lower")
     for one in found:
