@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from assay.analytics.agreement import LOWER_IS_BETTER
 from assay.analytics.means import FIGURES, GROUP, SHOWN_FIRST, SUMS, with_interval
 from assay.analytics.selection import Selection
 from assay.errors import NotFound
@@ -176,7 +177,8 @@ def _templates(store: Store, selection: Selection, group_id: str, limit: int = 2
     return store.query(
         f"""
         SELECT any(template_text) AS template, count() AS calls, countIf(status = 'error') / calls AS error_rate,
-            avgOrNull(cost_usd) AS avg_cost_usd, avg(latency_ms) AS avg_latency_ms, argMax(span_id, started_at) AS newest
+            avgOrNull(cost_usd) AS avg_cost_usd, avg(latency_ms) AS avg_latency_ms,
+            argMax(span_id, started_at) AS newest
         FROM embeddings FINAL WHERE {where} AND prompt_group = {{group:String}}
         GROUP BY project, embeddings.template ORDER BY calls DESC, template LIMIT {{limit:UInt32}}
         """,

@@ -19,6 +19,8 @@ Labels = NDArray[np.intp]
 ROUNDS = 10
 ONE = 0.85
 """Vectors whose mean likeness to their common centre is above this are one cluster."""
+PARAPHRASE = 0.1
+"""Two ways to ask the same are about so far (1 - cosine) from what they have in common."""
 _EPSILON = 1e-6
 
 
@@ -100,17 +102,19 @@ def cut(merges: list[Merge], count: int) -> Labels:
 
 
 def silhouette(vectors: Floats, weights: Floats, found: Clusters) -> float:
-    """How well clusters stand apart, -1..1: the mean by weight, of a vector of weight 1 alone in its cluster 0."""
+    """How well clusters stand apart, -1..1: the mean by weight.
+
+    Vectors nearer than PARAPHRASE to their centre count as being that far from it: else each would stand best alone.
+    """
     labels, centres = found
     if len(centres) < 2:
         return 0.0
     alike = vectors @ centres.T
     rows = np.arange(len(vectors))
-    own = alike[rows, labels].copy()
+    within = np.maximum(1 - alike[rows, labels], PARAPHRASE)
     alike[rows, labels] = -np.inf
-    apart, within = 1 - alike.max(1), np.maximum(1 - own, 0)
-    values = (apart - within) / np.maximum(np.maximum(apart, within), _EPSILON)
-    values[np.bincount(labels, weights)[labels] <= 1] = 0
+    apart = 1 - alike.max(1)
+    values = (apart - within) / np.maximum(apart, within)
     return float(weights @ values / weights.sum())
 
 
