@@ -59,8 +59,10 @@ KINDS = {
         ("Fix this:\n```py\nx = 1\n```", "Fix this: <code>"),
         ("Summarise:\n\n" + "a long story " * 40, "Summarise: <text>"),
         ("<doc>" + "some text " * 20 + "</doc> Who wrote it?", "<doc> <text> </doc> Who wrote it?"),
-        ("Don't mask it's or GPT-4o's", "Don't mask it's or GPT-<number>o's"),
+        ("Don't mask it's or GPT-4o's", "Don't mask it's or GPT-4o's"),
         ("「東京」はどこですか？", "<text>はどこですか?"),
+        ("注文番号は12345です", "注文番号は<number>です"),
+        ("A long story. " * 300 + "\n\nWho wrote it?", "<text> Who wrote it?"),
         ("", ""),
     ],
 )
@@ -153,16 +155,9 @@ def asked(store: Store) -> Iterator[str]:
             span = call(project, KINDS[kind][number // 3 % 3].format(n=20000 + number), now, day, number)
             spans.append(span)
             value = (0.3 if bad else 0.8) + 0.01 * (number % 9)
-            scores.append(
-                Score(
-                    target=span.span_id,
-                    name="relevance",
-                    value=value,
-                    project=project,
-                    session_id=span.session_id,
-                    started_at=span.started_at,
-                )
-            )
+            told = {"project": project, "session_id": span.session_id, "started_at": span.started_at}
+            scores.append(Score(target=span.span_id, name="relevance", value=value, **told))
+            scores.append(Score(target=span.span_id, name="toxicity", value=0.01 * (number % 5), **told))
     spans.append(call(project, "", now, 0, 999))
     store.insert("spans", stamped(arrow_table(spans, SPAN_SCHEMA), now))
     insert_scores(store, scores)
@@ -198,12 +193,13 @@ def test_figures_of_a_group_are_those_of_its_calls(store: Store, asked: str) -> 
         assert sum(call["cost_usd"] for call in page) == pytest.approx(one["cost_usd"])
         assert one["error_rate"] == sum(call["status"] == "error" for call in page) / len(page)
         scored = quality(store, of_group)["relevance"]
-        assert (scored["n"], scored["mean"], scored["low"]) == (
-            one["calls"],
-            pytest.approx(one["scores"]["relevance"]["mean"]),
-            one["scores"]["relevance"]["low"],
-        )
+        relevance = one["scores"]["relevance"]
+        for figure in ("n", "mean", "low", "high"):
+            assert scored[figure] == pytest.approx(relevance[figure])
+        assert one["scores"]["toxicity"]["n"] == one["calls"]
     assert told["scores_sampled"] == 1
+    # A question without any filter has no value to bind.
+    assert groups(store, Selection())["calls"] >= told["calls"]
     # Filters that neither scores nor embeddings carry themselves.
     by_user = groups(store, Selection(project=asked, user_id="user-1"))
     assert by_user["calls"] == len(calls(store, Selection(project=asked, user_id="user-1"), limit=1000).calls) > 0

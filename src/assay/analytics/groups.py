@@ -138,7 +138,10 @@ def _scores(store: Store, selection: Selection, share: float) -> dict[tuple[str,
     """Means of scores by project and group, each of the first source that gave any, from a share of the calls."""
     scored, parameters = selection.of_scores()
     embedded, more = selection.of_embeddings()
-    sampled = "1" if share >= 1 else "intHash32(toUnixTimestamp64Micro(started_at)) < {below:UInt32}"
+    sampled = "1"
+    if share < 1:
+        sampled = "intHash32(toUnixTimestamp64Micro(started_at)) < {below:UInt32}"
+        more["below"] = int(share * 2**32)
     rows = store.query(
         f"""
         SELECT project, id, name, source, {FIGURES} FROM (
@@ -146,13 +149,13 @@ def _scores(store: Store, selection: Selection, share: float) -> dict[tuple[str,
             FROM (
                 SELECT cityHash64(project, target) AS call, project, name, source, value, session_id, started_at
                 FROM scores FINAL WHERE {scored} AND {sampled} AND value IS NOT NULL) AS judged
-            ANY INNER JOIN (
+            LEFT SEMI JOIN (
                 SELECT cityHash64(project, span_id) AS call, if(prompt_group = '', '{OTHER}', prompt_group) AS id
                 FROM embeddings FINAL WHERE {embedded} AND {sampled}) AS asked USING call
             GROUP BY project, id, name, source, sample)
         GROUP BY project, id, name, source
         """,
-        {**parameters, **more, "below": int(share * 2**32)},
+        parameters | more,
     )
     order = {source: place for place, source in enumerate(SHOWN_FIRST)}
     return _by_group(sorted(rows, key=lambda row: order.get(row["source"], len(order)), reverse=True))

@@ -14,9 +14,10 @@ from assay.quality.text import clean
 
 VERSION = 1
 READ_CHARS = 2_000
-"""Characters of a prompt that are read."""
+"""Characters of a prompt that are read: of a longer one three quarters at its beginning, the rest at its end."""
 SHOWN_CHARS = 400
-"""Longest template."""
+"""Longest template; of a longer one beginning and end are kept."""
+_END = 120
 _LONG = 240
 """A paragraph from here on is a document that the prompt is about, if shorter ones stand beside it."""
 _ENCLOSED = 80
@@ -26,29 +27,38 @@ _FENCED = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)", re.DOTALL)
 _TAGGED = re.compile(rf"<([A-Za-z][\w-]*)>.{{{_ENCLOSED},}}?(?:</\1>|\Z)", re.DOTALL)
 _PARAGRAPHS = re.compile(r"(\n+)")
 _MONTHS = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.?"
-_VARIABLES = re.compile(
+_URL = re.compile(r"(?:https?://|www\.)[^\s<>\"']+")
+_EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+")
+_CODE = re.compile(r"`[^`\n]+`")
+_QUOTED = re.compile(
     r"""
-    (?P<url>(?:https?://|www\.)[^\s<>"']+)
-    | (?P<email>(?<![\w.+-])[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+)
-    | (?P<code>`[^`\n]+`)
-    | (?P<text>"[^"\n]{1,400}"|“[^”\n]{1,400}”|«[^»\n]{1,400}»|「[^」\n]{1,400}」
-        |(?<!\w)'(?=\S)[^'\n]{2,400}(?<=\S)'(?!\w)|(?<!\w)‘(?=\S)[^’\n]{2,400}’(?!\w))
-    | (?P<date>(?<!\w)\d{4}-\d\d-\d\d(?:[T\ ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?(?!\w)
-        |(?<!\w)\d{1,2}[/.]\d{1,2}[/.]\d{2,4}(?!\w)
-        |(?<!\w)\d{1,2}(?:st|nd|rd|th)?\ (?:of\ )?(?i:MONTHS)(?:,?\ \d{4})?(?!\w)
-        |(?<!\w)(?i:MONTHS)\ \d{1,2}(?:st|nd|rd|th)?(?:,?\ \d{4})?(?!\w)
-        |(?<!\w)\d{1,2}:\d\d(?::\d\d)?(?:\ ?[ap]\.?m\b\.?)?)
-    | (?P<path>(?<!\w)~?(?:/[\w.@-]+){2,}/?|(?<!\w)[A-Za-z]:\\[^\s"']+)
-    | (?P<id>(?<!\w)[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}(?!\w)
-        |(?<![\w-])(?=[A-Za-z_-]*\d)(?=(?:[\w-]*\d){3})[\d_-]*[A-Za-z][\w-]*
-        |(?<!\w)[A-Za-z0-9+/_-]{40,}={0,2})
-    | (?P<number>(?<![\w])\d+(?:[.,]\d+)*(?=[A-Za-z]{0,3}\b))
+    "[^"\n]{1,400}" | “[^”\n]{1,400}” | «[^»\n]{1,400}» | 「[^」\n]{1,400}」
+    | '(?<!\w')(?=\S)[^'\n]{2,400}(?<=\S)'(?!\w) | ‘(?<!\w‘)(?=\S)[^’\n]{2,400}’(?!\w)
+    """,
+    re.VERBOSE,
+)
+_DATE = re.compile(
+    r"""
+    \d(?<!\w\d)\d{3}-\d\d-\d\d(?:[T\ ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?(?!\w)
+    | \d(?<!\w\d)\d?[/.]\d{1,2}[/.]\d{2,4}(?!\w)
+    | \d(?<!\w\d)\d?(?:st|nd|rd|th)?\ (?:of\ )?(?i:MONTHS)(?:,?\ \d{4})?(?!\w)
+    | [JFMASOND](?<!\w[A-Z])(?:an|eb|ar|pr|ay|un|ul|ug|ep|ct|ov|ec)[a-z]{0,6}\.?\ \d{1,2}(?:st|nd|rd|th)?
+        (?:,?\ \d{4})?(?!\w)
+    | \d(?<!\w\d)\d?:\d\d(?::\d\d)?(?:\ ?[ap]\.?m\b\.?)?
     """.replace("MONTHS", _MONTHS),
     re.VERBOSE,
 )
-# Nothing above can begin without one of these; most short questions have none.
-_HINTS = re.compile(r"""\d|["'`“«「‘@/\\]|www\.|\w{40}""")
-_SPACE = re.compile(r"\s+")
+_PATH = re.compile(r"(?<!\w)~?(?:/[\w.@-]+){2,}/?|(?<!\w)[A-Za-z]:\\[^\s\"']+")
+# Latin letters only: where words are not set apart, those beside a number are no part of it.
+_WITH_DIGIT = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z_-]*+\d[A-Za-z0-9_-]*(?:[.,]\d+)*")
+_AMOUNT = re.compile(r"[\d.,-]+([A-Za-z]{0,3})")
+_SEVERAL = re.compile("<text>(?: <text>)+")
+_BLOB = re.compile(r"(?<!\w)[A-Za-z0-9+/_-]{40,}={0,2}")
+_QUOTE = re.compile("[\"'“«「‘]")
+_DIGIT = re.compile(r"\d")
+_LONGEST_WORD = 40
+_FEWEST_DIGITS = 3
+"""Of an id that has letters too: GPT-4 and H2O are names of something."""
 _EDGES = " .!?。！？,;:"
 PLACEHOLDER = re.compile(r"<(?:url|email|code|text|date|path|id|number)>")
 """What stands for something masked."""
@@ -61,16 +71,15 @@ def template(prompt: str) -> str:
     fenced code, the inside of long tags, and long paragraphs beside shorter ones are taken for what the prompt is
     about, not for what it asks.
     """
-    text = clean(prompt, READ_CHARS)
+    text = clean(prompt, len(prompt)) if len(prompt) <= READ_CHARS else _ends(prompt)
     if "```" in text or "~~~" in text:
         text = _FENCED.sub("<code>", text)
     if len(text) > _ENCLOSED:
         if "</" in text or len(prompt) > READ_CHARS:
             text = _TAGGED.sub(r"<\1> <text> </\1>", text)
         text = _without_documents(text)
-    if _HINTS.search(text):
-        text = _VARIABLES.sub(_placeholder, text)
-    return _SPACE.sub(" ", text).strip()[:SHOWN_CHARS]
+    shown = _SEVERAL.sub("<text>", " ".join(_masked(text).split()))
+    return shown if len(shown) <= SHOWN_CHARS else f"{shown[: SHOWN_CHARS - _END - 3]} … {shown[-_END:]}"
 
 
 @lru_cache(maxsize=20_000)
@@ -80,8 +89,37 @@ def template_id(shown: str) -> int:
     return int.from_bytes(hashlib.blake2b(same.encode(errors="replace"), digest_size=8).digest()) >> 1
 
 
-def _placeholder(found: re.Match[str]) -> str:
-    return f"<{found.lastgroup}>"
+def _ends(prompt: str) -> str:
+    """Beginning and end of a long prompt: what is asked stands there, before or after what it is about."""
+    head = READ_CHARS * 3 // 4
+    return f"{clean(prompt, head)}\n{clean(prompt[head - READ_CHARS :])}"
+
+
+def _masked(text: str) -> str:
+    """Each kind of variable replaced, where a character without which it cannot be is there at all."""
+    if "http" in text or "www." in text:
+        text = _URL.sub("<url>", text)
+    if "@" in text:
+        text = _EMAIL.sub("<email>", text)
+    if "`" in text:
+        text = _CODE.sub("<code>", text)
+    if _QUOTE.search(text):
+        text = _QUOTED.sub("<text>", text)
+    has_digit = _DIGIT.search(text)
+    if has_digit:
+        text = _DATE.sub("<date>", text)
+    if "/" in text or "\\" in text:
+        text = _PATH.sub("<path>", text)
+    if has_digit:
+        text = _WITH_DIGIT.sub(_number_or_id, text)
+    return _BLOB.sub("<id>", text) if max(map(len, text.split()), default=0) >= _LONGEST_WORD else text
+
+
+def _number_or_id(found: re.Match[str]) -> str:
+    token = found.group()
+    if amount := _AMOUNT.fullmatch(token):
+        return f"<number>{amount[1]}"
+    return "<id>" if sum(map(str.isdigit, token)) >= _FEWEST_DIGITS else token
 
 
 def _without_documents(text: str) -> str:
