@@ -103,6 +103,12 @@ class Monitor(Api):
         """Calls that ask something like a text: `similar`, one row a template; limit=."""
         return self._get("/similar", {"q": text, **filters})
 
+    def trace(self, trace_id: str) -> list[Answer]:
+        """All spans of a trace in the order of their starts; `duplicate_of` names the span that counts a call."""
+        if not trace_id.isalnum():
+            raise NotFound(f"{trace_id!r} is no trace id: those are hexadecimal")
+        return self._get(f"/traces/{trace_id}", {})["spans"]
+
     def agreement(self, **filters: Any) -> Answer:
         """How well each scorer agrees with people (`scorers`) and people with each other (`raters`); threshold=."""
         return self._get("/agreement", filters)

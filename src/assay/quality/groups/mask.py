@@ -24,7 +24,7 @@ _ENCLOSED = 80
 """And so is what stands between two tags."""
 
 _FENCED = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)", re.DOTALL)
-_TAGGED = re.compile(rf"<([A-Za-z][\w-]*)>.{{{_ENCLOSED},}}?(?:</\1>|\Z)", re.DOTALL)
+_TAGGED = re.compile(rf"<([A-Za-z][\w-]*)>.{{{_ENCLOSED},}}?</\1>", re.DOTALL)
 _PARAGRAPHS = re.compile(r"(\n+)")
 _MONTHS = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.?"
 _URL = re.compile(r"(?:https?://|www\.)[^\s<>\"']+")
@@ -75,7 +75,7 @@ def template(prompt: str) -> str:
     if "```" in text or "~~~" in text:
         text = _FENCED.sub("<code>", text)
     if len(text) > _ENCLOSED:
-        if "</" in text or len(prompt) > READ_CHARS:
+        if "</" in text:
             text = _TAGGED.sub(r"<\1> <text> </\1>", text)
         text = _without_documents(text)
     shown = _SEVERAL.sub("<text>", " ".join(_masked(text).split()))
