@@ -80,6 +80,7 @@ def _row(row: Answer, scores: list[str]) -> dict[str, Any]:
     return {
         "project": row["project"],
         "question": excerpt(row["name"], 160),
+        "worse": ", ".join(figures.name(name) for name, change in row["changes"].items() if change["worse"]),
         "calls": row["calls"],
         "share": row["share"],
         "cost": row["cost_usd"],
@@ -87,7 +88,6 @@ def _row(row: Answer, scores: list[str]) -> dict[str, Any]:
         "p95": row["p95_latency_ms"],
         "errors": row["error_rate"],
         **{name: row["scores"].get(name, {}).get("mean") for name in scores},
-        "worse": ", ".join(figures.name(name) for name, change in row["changes"].items() if change["worse"]),
     }
 
 
