@@ -15,6 +15,7 @@ from assay.cli_alerts import alerts
 from assay.cli_groups import groups, similar
 from assay.cli_options import Host, Model, Port, Project, Since, StoreUrl, Until, Url, asking, console
 from assay.cli_quality import quality
+from assay.cli_questions import questions
 from assay.config import load_config
 from assay.errors import AssayError
 from assay.terminal import dollars, finding_table
@@ -29,6 +30,7 @@ app.add_typer(quality, name="quality")
 app.add_typer(alerts, name="alerts")
 app.add_typer(groups, name="groups")
 app.command()(similar)
+app.add_typer(questions)
 
 
 def main() -> None:

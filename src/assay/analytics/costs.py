@@ -39,9 +39,11 @@ def costs(store: Store, prices: Prices, selection: Selection, group_by: str | No
     by = dimension(group_by) if group_by else None
     where, parameters = selection.of_calls()
     [whole] = store.query(f"SELECT {_FIGURES} FROM spans FINAL WHERE {where}", parameters)
-    rates = _rates(store, prices, selection) if whole["cache_read_tokens"] or whole["cache_write_tokens"] else {}
-    saved = _saved(store, prices, selection, None, rates)
-    answer = _with_saved(whole, saved.get("")) | {"unpriced_models": _unpriced(store, selection)}
+    cached = whole["cache_read_tokens"] or whole["cache_write_tokens"]
+    rates = _rates(store, prices, selection) if cached else {}
+    saved = _saved(store, prices, selection, None, rates) if cached else {}
+    unpriced = _unpriced(store, selection) if whole["unpriced"] else []
+    answer = _with_saved(whole, saved.get("")) | {"unpriced_models": unpriced}
     if by is None:
         return answer
     groups = store.query(
@@ -49,7 +51,7 @@ def costs(store: Store, prices: Prices, selection: Selection, group_by: str | No
         f" ORDER BY cost_usd DESC NULLS LAST, calls DESC, group LIMIT {MAX_GROUPS}",
         parameters | by.parameters,
     )
-    saved = _saved(store, prices, selection, by, rates)
+    saved = _saved(store, prices, selection, by, rates) if cached else {}
     return answer | {
         "dimension": by.name,
         "groups": [

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import timedelta
 from typing import Any, NamedTuple
+
+import msgspec
 
 from assay.analytics.agreement import LOWER_IS_BETTER
 from assay.analytics.metrics import METRICS, selected
@@ -45,6 +48,12 @@ _FIGURES = (
 )
 
 
+_ENDS = "min(spans.started_at) AS first, max(spans.started_at) AS last"
+
+Key = tuple[str, str]
+"""Project and session id."""
+
+
 class Page(NamedTuple):
     """Some sessions, and the cursor that continues after them (None at the end)."""
 
@@ -72,14 +81,14 @@ def sessions(store: Store, selection: Selection, *, order: str = "recent", limit
         parameters |= dict(zip(names, _decoded(cursor, float, str, str), strict=True))
     keys = store.query(
         f"""
-        SELECT project, session_id, {ORDERS[order]} AS place FROM spans FINAL
+        SELECT project, session_id, {ORDERS[order]} AS place, {_ENDS} FROM spans FINAL
         WHERE {where} AND session_id != '' GROUP BY project, session_id {after}
         ORDER BY place DESC, project DESC, session_id DESC LIMIT {{limit:UInt32}}
         """,
         {**parameters, "limit": limit + 1},
     )
     page = keys[:limit]
-    told = _told(store, selection, [(key["project"], key["session_id"]) for key in page])
+    told = _told(store, _within(selection, page), [key["session_id"] for key in page])
     found = [told[key["project"], key["session_id"]] for key in page if (key["project"], key["session_id"]) in told]
     last = page[-1] if len(keys) > limit else None
     return Page(found, _encoded(last["place"], last["project"], last["session_id"]) if last else None)
@@ -97,16 +106,25 @@ def session(
     _check_limit(limit)
     selection = Selection(session_id=session_id, project=project)
     where, parameters = selection.of_calls()
-    rows = store.query(f"SELECT DISTINCT project FROM spans FINAL WHERE {where} ORDER BY project", parameters)
-    projects = [row["project"] for row in rows]
+    rows = store.query(f"SELECT project, {_ENDS} FROM spans FINAL WHERE {where} GROUP BY project", parameters)
+    projects = sorted(row["project"] for row in rows)
     if not projects or not session_id:
         raise NotFound(f"no session {session_id!r} is stored; its calls may still be on their way")
     if len(projects) > 1:
         known = ", ".join(projects)
         raise AssayError(f"session {session_id!r} is in several projects: add project= with one of {known}")
-    key = projects[0], session_id
+    selection = _within(selection, rows)
     calls, next_cursor = _thread(store, selection, limit, cursor)
-    return {**_told(store, selection, [key])[key], "traces": _by_trace(calls), "next_cursor": next_cursor}
+    told = _told(store, selection, [session_id])[projects[0], session_id]
+    return {**told, "traces": _by_trace(calls), "next_cursor": next_cursor}
+
+
+def _within(selection: Selection, rows: list[Row]) -> Selection:
+    """The selection, narrowed to the time in which these sessions lie: the rest of the store is not read."""
+    if not rows:
+        return selection
+    first, last = min(row["first"] for row in rows), max(row["last"] for row in rows)
+    return msgspec.structs.replace(selection, since=first, until=last + timedelta(microseconds=1))
 
 
 def _thread(store: Store, selection: Selection, limit: int, cursor: str) -> tuple[list[Row], str | None]:
@@ -139,9 +157,9 @@ def _by_trace(calls: list[Row]) -> list[Row]:
     return traces
 
 
-def _told(store: Store, selection: Selection, keys: list[tuple[str, str]]) -> dict[tuple[str, str], Row]:
-    """All about these sessions, by project and id."""
-    if not keys:
+def _told(store: Store, selection: Selection, ids: list[str]) -> dict[Key, Row]:
+    """All about the sessions with these ids, by project and id."""
+    if not ids:
         return {}
     where, parameters = selection.of_calls()
     some = f"groupUniqArrayIf({_MANY})"
@@ -152,16 +170,16 @@ def _told(store: Store, selection: Selection, keys: list[tuple[str, str]]) -> di
             {_SECONDS} AS seconds,
             arraySort({some}(user_id, user_id != '')) AS users, arraySort({some}(model, model != '')) AS models,
             argMaxIf((error_type, substringUTF8(error_message, 1, 500), span_id), started_at, status = 'error') AS error
-        FROM spans FINAL WHERE {where} AND (project, session_id) IN {{keys:Array(Tuple(String, String))}}
+        FROM spans FINAL WHERE {where} AND session_id IN {{ids:Array(String)}}
         GROUP BY project, session_id
         """,
-        {**parameters, "keys": keys},
+        {**parameters, "ids": ids},
     )
-    worst = _worst(store, selection, keys)
+    worst = _worst(store, selection, ids)
     return {(row["project"], row["session_id"]): _session(row, worst) for row in rows}
 
 
-def _session(row: Row, worst: dict[tuple[str, str], Row]) -> Row:
+def _session(row: Row, worst: dict[Key, Row]) -> Row:
     last_error = dict(zip(("error_type", "message", "span_id"), row.pop("error"), strict=True))
     return row | {
         "last_error": last_error if row["errors"] else None,
@@ -169,7 +187,7 @@ def _session(row: Row, worst: dict[tuple[str, str], Row]) -> Row:
     }
 
 
-def _worst(store: Store, selection: Selection, keys: list[tuple[str, str]]) -> dict[tuple[str, str], Row]:
+def _worst(store: Store, selection: Selection, ids: list[str]) -> dict[Key, Row]:
     where, parameters = selection.of_scores()
     rows = store.query(
         f"""
@@ -177,10 +195,10 @@ def _worst(store: Store, selection: Selection, keys: list[tuple[str, str]]) -> d
             argMin((name, value, target), (if(name IN {{lower:Array(String)}}, 1 - value, value), name, target))
                 AS worst
         FROM scores FINAL
-        WHERE {where} AND value IS NOT NULL AND (project, session_id) IN {{keys:Array(Tuple(String, String))}}
+        WHERE {where} AND value IS NOT NULL AND session_id IN {{ids:Array(String)}}
         GROUP BY project, session_id
         """,
-        {**parameters, "keys": keys, "lower": sorted(LOWER_IS_BETTER)},
+        {**parameters, "ids": ids, "lower": sorted(LOWER_IS_BETTER)},
     )
     return {
         (row["project"], row["session_id"]): dict(zip(("name", "value", "span_id"), row["worst"], strict=True))

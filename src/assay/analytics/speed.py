@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from assay.analytics.metrics import COUNTS, METRICS, selected
+from assay.analytics.metrics import COUNTS, selected
 from assay.analytics.selection import Selection, dimension
 from assay.store.connect import Row, Store
 
@@ -14,7 +14,16 @@ _FIGURES = (
     "calls",
     "conversations",
     *COUNTS,
-    *(name for name in METRICS if name.endswith(("latency_ms", "time_to_first_token_ms", "output_tokens_per_second"))),
+    "avg_latency_ms",
+    "p50_latency_ms",
+    "p95_latency_ms",
+    "p99_latency_ms",
+    "avg_time_to_first_token_ms",
+    "p50_time_to_first_token_ms",
+    "p95_time_to_first_token_ms",
+    "avg_output_tokens_per_second",
+    "p05_output_tokens_per_second",
+    "p50_output_tokens_per_second",
 )
 
 

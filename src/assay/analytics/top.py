@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from assay.analytics.metrics import METRICS, selected
@@ -22,6 +23,9 @@ PROMPT = Dimension("prompt", "if(prompt_hash = cityHash64(''), '', toString(prom
 """Calls with the same prompt text; shown are their texts."""
 
 MAX_LIMIT = 1000
+
+PROMPT_CHARS = 1000
+"""So much of a prompt is shown."""
 
 _FIGURES = (
     "calls",
@@ -94,13 +98,30 @@ def _ranking(store: Store, selection: Selection, own: Dimension, measure: str, l
 def _told(store: Store, selection: Selection, own: Dimension, groups: list[str]) -> dict[str, Row]:
     """All figures of these values."""
     where, parameters = selection.of_calls()
-    text = "any(substringUTF8(prompt, 1, 1000))" if own is PROMPT else own.sql
     rows = store.query(
         f"""
-        SELECT {own.sql} AS key, {text} AS group, {selected(_FIGURES)},
-            min(spans.started_at) AS first_at, max(spans.started_at) AS last_at
-        FROM spans FINAL WHERE {where} AND {own.sql} IN {{groups:Array(String)}} GROUP BY key
+        SELECT {own.sql} AS group, {selected(_FIGURES)},
+            min(spans.started_at) AS first_at, max(spans.started_at) AS last_at, argMax(span_id, started_at) AS newest
+        FROM spans FINAL WHERE {where} AND {own.sql} IN {{groups:Array(String)}} GROUP BY group
         """,
         {**parameters, **own.parameters, "groups": groups},
     )
-    return {row.pop("key"): row for row in rows}
+    newest = {row["group"]: (row.pop("newest"), row["last_at"]) for row in rows}
+    if own is not PROMPT or not rows:
+        return {row["group"]: row for row in rows}
+    texts = _prompts(store, list(newest.values()))
+    return {row["group"]: row | {"group": texts.get(newest[row["group"]][0], "")} for row in rows}
+
+
+def _prompts(store: Store, calls: list[tuple[str, datetime]]) -> dict[str, str]:
+    """The beginnings of the prompts of these calls (span id and start), by span id; nobody else's text is read."""
+    starts = sorted({round(started.timestamp() * 1e6) for _, started in calls})
+    rows = store.query(
+        f"""
+        SELECT span_id, substringUTF8(prompt, 1, {PROMPT_CHARS}) AS text FROM spans
+        PREWHERE started_at IN (SELECT fromUnixTimestamp64Micro(arrayJoin({{starts:Array(Int64)}}), 'UTC'))
+            AND span_id IN {{ids:Array(String)}}
+        """,
+        {"starts": starts, "ids": [span_id for span_id, _ in calls]},
+    )
+    return {row["span_id"]: row["text"] for row in rows}

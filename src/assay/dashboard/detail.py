@@ -88,12 +88,13 @@ def _verdicts(verdicts: list[Answer], call: Answer) -> None:
         value = figures.score(verdict["value"])
         reason = excerpt(verdict["comment"] or verdict["label"], _LONGEST_REASON)
         st.markdown(
-            f"**{inert(value)}** {inert(_judge(verdict))}:small[:gray[{inert(sure)}]]"
+            f"**{inert(value)}** {inert(judge(verdict))}:small[:gray[{inert(sure)}]]"
             + (f"  \n:small[:gray[{inert(reason)}]]" if reason else "")
         )
 
 
-def _judge(verdict: Answer) -> str:
+def judge(verdict: Answer) -> str:
+    """Which score it is, and who judged where that was no scorer."""
     own = figures.name(verdict["name"])
     return own if verdict["source"] == "scorer" else f"{own} ({verdict['author'] or verdict['source']})"
 
