@@ -121,6 +121,26 @@ class Monitor(Api):
             raise NotFound(f"{span_id!r} is no span id: those are hexadecimal")
         return self._get(f"/calls/{span_id}", {})
 
+    def groups(self, **filters: Any) -> Answer:
+        """Kinds of question (`groups`, `other`): share, cost, latency, errors, scores; with since= also `changes`."""
+        return self._get("/groups", filters)
+
+    def group(self, group_id: str, **filters: Any) -> Answer:
+        """One of them with its most frequent templates; its calls are calls(prompt_group=group_id)."""
+        return self._get(f"/groups/{_id(group_id)}", filters)
+
+    def refit_groups(self, project: str | None = None) -> list[Answer]:
+        """Find the kinds of question anew now; answers how many each project has."""
+        return self._parsed(self._request("POST", "/groups/refit", {"project": project}, timeout=None))["projects"]
+
+    def similar(self, span_id: str, **filters: Any) -> Answer:
+        """Calls that ask something like this one: `similar`, one row a template; limit=."""
+        return self._get(f"/calls/{_id(span_id)}/similar", filters)
+
+    def similar_to(self, text: str, **filters: Any) -> Answer:
+        """Calls that ask something like a text: `similar`, one row a template; limit=."""
+        return self._get("/similar", {"q": text, **filters})
+
     def trace(self, trace_id: str) -> list[Answer]:
         """All spans of a trace in the order of their starts; `duplicate_of` names the span that counts a call."""
         if not trace_id.isalnum():

@@ -62,6 +62,9 @@ def selection(
     user_id: str | None = None,
     status: Annotated[str | None, Query(description="ok or error")] = None,
     error_type: str | None = None,
+    prompt_group: Annotated[
+        str | None, Query(description="the id of a kind of question (GET /groups), or other")
+    ] = None,
     tag: Annotated[list[str], Query(description="KEY:VALUE, an attribute of the calls; may be repeated")] = [],  # noqa: B006
 ) -> Selection:
     """The calls that a request asks about. Raises AssayError for a parameter that the route does not know."""
@@ -82,6 +85,7 @@ def selection(
         status=status,
         error_type=error_type,
         tags=tuple(map(pair, tag)),
+        prompt_group=prompt_group,
     )
 
 
