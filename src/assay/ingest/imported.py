@@ -136,18 +136,22 @@ def _line(text: bytes) -> Line:
 
 
 def _raw(sent: SentSpan) -> RawSpan:
-    events = [Event(event.name, event.time_ns, event.attributes) for event in sent.events]
-    return RawSpan(**msgspec.structs.asdict(sent) | {"events": events})
+    fields: dict[str, Any] = msgspec.structs.asdict(sent)
+    fields["events"] = [Event(event.name, event.time_ns, event.attributes) for event in sent.events]
+    return RawSpan(**fields)
 
 
 def _verdicts(spans: Iterable[Span], scores: dict[str, list[ImportedScore]]) -> pa.Table:
-    """Rows of `scores`. A verdict of a call that is told twice goes to the span that is counted, if that is here too."""
+    """Rows of `scores`. A verdict of a call that is told twice goes to the span that is counted, if it is here too."""
     by_id = {span.span_id: span for span in spans}
     rows = list(_judged(by_id, scores))
     now = time.time_ns() // 1000
     versions = [min(at, now) for _, at in rows]
     columns = arrow_table([score for score, _ in rows], SCORE_SCHEMA).columns
-    return pa.Table.from_arrays([*columns, pa.array(versions, pa.timestamp("us", "UTC")), pa.array(versions, pa.uint64())], schema=VERDICT_SCHEMA)
+    return pa.Table.from_arrays(
+        [*columns, pa.array(versions, pa.timestamp("us", "UTC")), pa.array(versions, pa.uint64())],
+        schema=VERDICT_SCHEMA,
+    )
 
 
 def _judged(spans: dict[str, Span], scores: dict[str, list[ImportedScore]]) -> Iterator[tuple[Score, UnixMicros]]:
@@ -155,6 +159,8 @@ def _judged(spans: dict[str, Span], scores: dict[str, list[ImportedScore]]) -> I
         span = spans[key[32:]]
         for one in told:
             target = span if not one.counted else spans.get(span.duplicate_of, span)
-            fields = {name: value for name, value in msgspec.structs.asdict(one).items() if name != "judged_at"}
+            fields: dict[str, Any] = {
+                name: value for name, value in msgspec.structs.asdict(one).items() if name != "judged_at"
+            }
             score = of_span(Score(**fields, target="", started_at=0), target)
             yield score, span.started_at if one.judged_at is None else one.judged_at

@@ -137,7 +137,5 @@ def _scores(names: Iterable[str], others: Iterable[str]) -> list[Column]:
 def _named(wanted: Sequence[str], scores: Sequence[str]) -> tuple[Column, ...]:
     known = _KNOWN | {column.name: column for column in _scores(scores, _KNOWN)}
     if unknown := [name for name in wanted if name not in known] or ([] if wanted else [""]):
-        raise AssayError(
-            f"no column is called {unknown[0]!r}: choose {', '.join(SETS)}, or from {', '.join(known)} with commas between"
-        )
+        raise AssayError(f"no column is called {unknown[0]!r}: choose {', '.join(SETS)}, or some of {', '.join(known)}")
     return tuple(known[name] for name in dict.fromkeys(wanted))

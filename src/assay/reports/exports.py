@@ -10,6 +10,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import IO, Any, Literal, NamedTuple, cast, get_args
 
 import msgspec
@@ -97,7 +98,7 @@ def _slices(store: Store, where: str, parameters: dict[str, Any], most: int) -> 
 
 def _parts(hour: int, count: int) -> Iterator[Slice]:
     bounds = [hour + HOUR_MICROS * n // count for n in range(count + 1)]
-    yield from zip(bounds[:-1], bounds[1:], strict=True)
+    yield from pairwise(bounds)
 
 
 def _query(
@@ -157,11 +158,11 @@ def _lines(
 def _parquet(
     store: Store, queries: Iterator[tuple[str, dict[str, Any]]], columns: Sequence[Column], facts: dict[str, Any]
 ) -> Iterator[bytes]:
-    told = {"assay": msgspec.json.encode(facts)}
+    told: Any = {"assay": msgspec.json.encode(facts)}
     schema = pa.schema([(column.name, column.type) for column in columns], metadata=told)
     sink = _Sink()
     tables = _one_ahead(store.arrow(sql, parameters) for sql, parameters in queries)
-    small = [column.name for column in columns if column.small]
+    small: Any = [column.name for column in columns if column.small]
     with pq.ParquetWriter(cast("IO[bytes]", sink), schema, compression="zstd", use_dictionary=small) as writer:
         for table in tables:
             writer.write_table(table.cast(schema))
