@@ -76,7 +76,7 @@ def import_(
     if len(files) > 1 and str(files[0]) in FORMATS and not files[0].exists():
         format, files = format or str(files[0]), files[1:]
     zone = _zone(timezone)
-    with asking(url, store) as monitor, _progress(as_json) as bars:
+    with asking(url, store, create=True) as monitor, _progress(as_json) as bars:
         found = [
             _imported(monitor, bars, file, format=format, project=project, zone=zone, replace=replace) for file in files
         ]

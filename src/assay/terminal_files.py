@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 SHOWN = 20
@@ -13,12 +13,12 @@ SHOWN = 20
 
 def import_summary(found: list[dict[str, Any]]) -> RenderableType:
     """A table of the files, warnings, and the first refusals with their lines."""
-    table = Table("file", "format", *(Text(name, justify="right") for name in _COUNTS), title_justify="left")
+    table = Table("file", "format", *(Column(name, justify="right") for name in _COUNTS))
     for one in found:
         table.add_row(
             Text(one["file"], overflow="fold"),
             one["format"],
-            *(Text(f"{one[name]:,}", justify="right") for name in _COUNTS),
+            *(f"{one[name]:,}" for name in _COUNTS),
         )
     return Group(table, *(line for one in found for line in _said(one)))
 

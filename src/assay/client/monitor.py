@@ -167,7 +167,7 @@ class Monitor(Api):
         project: str | None = None,
         zone: tzinfo | None = None,
         replace: bool = False,
-        progress: Callable[[float], object] = lambda fraction: None,
+        progress: Callable[[float], object] = float,
     ) -> Answer:
         """Store the calls of a file: an export of Assay, of the lab, Phoenix, Langfuse, or OpenAI's JSON Lines.
 

@@ -195,7 +195,7 @@ def api(
             {"recent": recent, "alerts": recent_alerts(store, selected, recent=recent, thresholds_of=thresholds_of)}
         )
 
-    add_export(app, store, version, selection)
+    add_export(app, store, version, Depends(selection))
 
     @app.get("/report")
     def get_report(selected: Selected, format: Annotated[str, _one_of(["md"])] = "md") -> Response:

@@ -7,10 +7,10 @@ import json
 import threading
 from collections.abc import Callable
 from itertools import chain
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import msgspec
-from fastapi import Depends, FastAPI, Query, Request
+from fastapi import FastAPI, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response, StreamingResponse
 
@@ -27,16 +27,12 @@ FACTS_HEADER = "Assay-Export"
 """What the file says of itself: JSON with schema version, format, columns, range and filters."""
 
 
-class _SelectionOf(Protocol):
-    def __call__(self, *arguments: Any, **named: Any) -> Selection: ...
-
-
-def add_export(app: FastAPI, store: Store, version: str, selection: _SelectionOf) -> None:
-    """Add GET /export to the API."""
+def add_export(app: FastAPI, store: Store, version: str, selected_by: Any) -> None:
+    """Add GET /export to the API; `selected_by` is the dependency that makes a Selection of a request."""
 
     @app.get("/export")
     def get_export(
-        selected: Annotated[Selection, Depends(selection)],
+        selected: Selection = selected_by,
         format: Annotated[str, Query(json_schema_extra={"enum": list(FORMATS)})] = "csv",
         columns: Annotated[str, Query(description=f"{', '.join(SETS)}, or names with commas between")] = ALL,
     ) -> Response:

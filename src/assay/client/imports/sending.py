@@ -48,7 +48,7 @@ def import_file(
     format: str | None = None,
     project: str | None = None,
     zone: tzinfo | None = None,
-    progress: Callable[[float], object] = lambda fraction: None,
+    progress: Callable[[float], object] = float,
 ) -> dict[str, Any]:
     """What became of a file's records: `stored` and `known` spans, `scores`, and each that was `refused` with why.
 

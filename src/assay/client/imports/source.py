@@ -130,7 +130,8 @@ class Source:
             file = pq.ParquetFile(self.path)
             number = 0
             for batch in file.iter_batches(batch_size=1000):
-                for number, row in enumerate(batch.to_pylist(maps_as_pydicts="strict"), number + 1):
+                for row in batch.to_pylist(maps_as_pydicts="strict"):
+                    number += 1
                     yield Record(number, row)
                 self._done = number / max(file.metadata.num_rows, 1)
         except (pa.ArrowException, OSError) as error:

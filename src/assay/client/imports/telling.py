@@ -23,7 +23,7 @@ class Refused(AssayError):
 
 
 class Context(NamedTuple):
-    """What an import was told: the project of the calls, the zone of times without one, and when the file was written."""
+    """What an import was told: the calls' project, the zone of times without one, when the file was written."""
 
     project: str
     zone: tzinfo | None
