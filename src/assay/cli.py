@@ -27,8 +27,6 @@ app = typer.Typer(
 )
 app.add_typer(quality, name="quality")
 app.add_typer(alerts, name="alerts")
-app.command("export")(export)
-app.command("import")(import_)
 
 
 def main() -> None:
@@ -107,6 +105,10 @@ def report(
     else:
         output.write_text(text, encoding="utf-8")
         console.print(f"wrote {output}", highlight=False, soft_wrap=True)
+
+
+app.command()(export)
+app.command("import")(import_)
 
 
 @app.command()

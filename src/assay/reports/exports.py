@@ -141,7 +141,8 @@ def disarmed(sql: str) -> str:
 
     Taking one leading apostrophe away gives the text back, whatever it was.
     """
-    return rf"if(match({sql}, '^[\'=+\-@\t\r\n\x{{FF1D}}\x{{FF0B}}\x{{FF0D}}\x{{FF20}}]'), concat('\'', {sql}), {sql})"
+    formula = r"^[\'=+\\-@\\t\\r\\n\\x{FF1D}\\x{FF0B}\\x{FF0D}\\x{FF20}]"
+    return rf"if(match({sql}, '{formula}'), concat('\'', {sql}), {sql})"
 
 
 def _lines(

@@ -24,6 +24,8 @@ SCORES = {
 
 def lines(record: dict[str, Any], context: Context) -> Iterator[Line]:
     """The one call of a conversation, with its scores. Raises Refused."""
+    if str(record.get("timestamp")).endswith("Z"):
+        record = _armed(record)
     start = unix_ns(record.get("timestamp"), context.zone, "timestamp")
     if start is None:
         raise Refused("timestamp is missing")
@@ -48,6 +50,11 @@ def lines(record: dict[str, Any], context: Context) -> Iterator[Line]:
             if value is not None
         ]
     }
+
+
+def _armed(record: dict[str, Any]) -> dict[str, Any]:
+    """A row that `assay export --columns lab` wrote (the lab's own times have no Z), without CSV's apostrophes."""
+    return {name: value.removeprefix("'") if isinstance(value, str) else value for name, value in record.items()}
 
 
 def _attributes(record: dict[str, Any]) -> dict[str, Any]:
