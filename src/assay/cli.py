@@ -15,6 +15,7 @@ from assay.cli_alerts import alerts
 from assay.cli_files import export, import_
 from assay.cli_options import Host, Model, Port, Project, Since, StoreUrl, Until, Url, asking, console
 from assay.cli_quality import quality
+from assay.cli_questions import questions
 from assay.config import load_config
 from assay.errors import AssayError
 from assay.terminal import dollars, finding_table
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(quality, name="quality")
 app.add_typer(alerts, name="alerts")
+app.add_typer(questions)
 
 
 def main() -> None:

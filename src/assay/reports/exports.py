@@ -61,7 +61,7 @@ def export(store: Store, selection: Selection, format: str, columns: str = ALL) 
         "format": format,
         "columns": [column.name for column in chosen],
         **{bound: _shown(getattr(selection, bound)) for bound in ("since", "until")},
-        "filters": {name: value for name in FILTERS if (value := getattr(selection, name)) is not None},
+        "filters": {name: value for name in (*FILTERS, "tags") if (value := getattr(selection, name))},
     }
     queries = (
         _query(chosen, where, parameters, slice, format) for slice in _slices(store, where, parameters, SLICE_ROWS)
