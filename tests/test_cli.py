@@ -237,6 +237,18 @@ def test_an_export_to_standard_output_is_nothing_but_the_data(url: str) -> None:
     assert all(row[name] for row in rows for name in SCORES)
 
 
+def test_files_are_imported_into_a_new_store_and_refused_lines_are_told(tmp_path: Path) -> None:
+    good = {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]}
+    (tmp_path / "a.jsonl").write_text(f"{json.dumps(good)}\nno json\n")
+    store = f"chdb:///{tmp_path}/new"
+    done = assay("import", "openai", tmp_path / "a.jsonl", "--store", store, cwd=tmp_path)
+    assert done.returncode == 1, "something was refused"
+    assert re.search(r"openai +│ +2 │ +1 │ +0 │ +0 │ +1 ", done.stdout)
+    assert "a.jsonl, line 2: is no JSON: " in done.stdout
+    again = assay("import", tmp_path / "a.jsonl", "--store", store, "--json", cwd=tmp_path)
+    assert json.loads(again.stdout)[0].items() >= {"stored": 0, "known": 1, "refused": 1}.items()
+
+
 def test_an_unknown_format_is_refused_in_one_line(url: str, tmp_path: Path) -> None:
     done = assay("export", "--url", url, "-o", tmp_path / "calls.xml")
     assert refused(done) == "assay: cannot export 'xml': choose one of csv, jsonl, parquet"

@@ -11,14 +11,16 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from assay.cli_options import Json, Model, Project, Since, StoreUrl, Until, Url, asking, console, print_json
+from assay.cli_options import Json, StoreUrl, Url, asking, console, filtered, print_json
 from assay.client.imports.sending import FORMATS
 from assay.client.monitor import Monitor
 from assay.errors import AssayError
 from assay.terminal_files import import_summary
 
 
+@filtered
 def export(
+    filters: dict[str, Any],
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write; - for standard output.")],
     format: Annotated[str | None, typer.Option(help="csv, jsonl or parquet.  [default: the file's ending]")] = None,
     columns: Annotated[
@@ -26,24 +28,10 @@ def export(
     ] = "all",
     url: Url = None,
     store: StoreUrl = None,
-    since: Since = None,
-    until: Until = None,
-    project: Project = None,
-    model: Model = None,
-    environment: Annotated[str | None, typer.Option(help="Only this environment.")] = None,
-    service: Annotated[str | None, typer.Option(help="Only this service.")] = None,
-    provider: Annotated[str | None, typer.Option(help="Only this provider.")] = None,
-    session: Annotated[str | None, typer.Option(help="Only this session.")] = None,
-    user: Annotated[str | None, typer.Option(help="Only this user.")] = None,
-    status: Annotated[str | None, typer.Option(help="ok or error.")] = None,
     as_json: Json = False,
 ) -> None:
     """Write calls with their scores to a file, and beside it FILE.meta.json with what it holds and its checksum."""
     chosen = format or output.suffix.removeprefix(".") or "csv"
-    filters = {
-        **{"since": since, "until": until, "project": project, "model": model, "environment": environment},
-        **{"service": service, "provider": provider, "session_id": session, "user_id": user, "status": status},
-    }
     with asking(url, store) as monitor:
         if str(output) == "-":
             monitor.export(sys.stdout.buffer, chosen, columns=columns, **filters)

@@ -32,7 +32,7 @@ MEDIA_TYPES: dict[Format, str] = {
     "parquet": "application/vnd.apache.parquet",
 }
 
-SLICE_ROWS = 20_000
+SLICE_ROWS = 5_000
 HOUR_MICROS = 3_600 * 10**6
 
 Slice = tuple[int, int]
