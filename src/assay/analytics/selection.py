@@ -103,6 +103,20 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         """Condition and parameters for the `spans` table."""
         return self._of_spans("counted")
 
+    def of_traces(self) -> tuple[str, dict[str, Any]]:
+        """Condition and parameters for all spans, counted or not, of the time range that are about these calls.
+
+        Where a filter is one of calls alone, those are the spans of their traces, and their duplicates in others.
+        """
+        origin = ("project", "environment", "service")
+        around, parameters = self._where([], origin)
+        if not self.tags and all(getattr(self, name) is None for name in FILTERS if name not in origin):
+            return around, parameters
+        calls, parameters = self.of_calls()
+        selected = f"FROM spans FINAL WHERE {calls}"
+        related = f"trace_id IN (SELECT trace_id {selected}) OR duplicate_of IN (SELECT span_id {selected})"
+        return f"{around} AND ({related})", parameters
+
     def of_judge_calls(self) -> tuple[str, dict[str, Any]]:
         """Condition and parameters for the judge's own calls in `spans`; `model` and `provider` are the judge's."""
         return self._of_spans("kind = 'judge'")
