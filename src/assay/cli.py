@@ -13,12 +13,13 @@ from rich.text import Text
 
 from assay.cli_alerts import alerts
 from assay.cli_compare import add_compare
+from assay.cli_doctor import doctor
 from assay.cli_options import Host, Model, Port, Project, Since, StoreUrl, Until, Url, asking, console
 from assay.cli_quality import quality
 from assay.cli_sql import sql
 from assay.config import load_config
 from assay.errors import AssayError
-from assay.terminal import dollars, finding_table
+from assay.terminal import dollars
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,8 +29,6 @@ app = typer.Typer(
 )
 app.add_typer(quality, name="quality")
 app.add_typer(alerts, name="alerts")
-add_compare(app)
-app.command()(sql)
 
 
 def main() -> None:
@@ -154,14 +153,9 @@ def reprice(
         console.print(Text(f"no price for {name or 'a model without a name'}: {count:,} calls"), soft_wrap=True)
 
 
-@app.command()
-def doctor(url: Url = None, store: StoreUrl = None) -> None:
-    """Check a server, or a store, and say what to do about what is wrong; exit code 1 for a failure."""
-    with asking(url, store) as monitor:
-        found = monitor.doctor()
-    console.print(finding_table(found))
-    if any(finding["status"] == "failure" for finding in found):
-        raise typer.Exit(1)
+add_compare(app)
+app.command()(sql)
+app.command()(doctor)
 
 
 @app.command()

@@ -91,9 +91,7 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
             rewrite=writer.rewrite,
             prices=prices,
             quality_settings=config.quality,
-            sql=config.sql,
-            budgets=config.budget,
-            timezone=config.timezone,
+            config=config,
             caught_up=writer.caught_up,
         )
         add_alert_routes(answers, store, config.alerts.rules, alerting.engine)
@@ -121,9 +119,7 @@ def answering(config: Config, url: str) -> Generator[ASGIApp]:
             rewrite=partial(rewritten, store),
             prices=Prices(config.prices),
             quality_settings=config.quality,
-            sql=config.sql,
-            budgets=config.budget,
-            timezone=config.timezone,
+            config=config,
         )
         add_alert_routes(answers, store, config.alerts.rules)
         yield Starlette(routes=[Mount("/api", answers)])
