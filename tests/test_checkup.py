@@ -37,8 +37,8 @@ def call(project: str, **fields: Any) -> Span:
     return Span(**ids | fixed | {"project": project} | fields)
 
 
-def found(store: Store, health: dict[str, Any] | None = None, **settings: Any) -> dict[str, Finding]:
-    return {finding.check: finding for finding in checkup(store, Config(**settings), health or {})}
+def found(opened: Store, health: dict[str, Any] | None = None, **settings: Any) -> dict[str, Finding]:
+    return {finding.check: finding for finding in checkup(opened, Config(**settings), health or {})}
 
 
 def number(text: str) -> int:
@@ -51,7 +51,8 @@ def test_calls_without_price_or_score_and_calls_counted_twice_are_told(store: St
     write(store, judged, *(call(project, response_id=f"r-{project}") for _ in range(2)))
     write(store, *(call(project, counted=False, duplicate_of="x") for _ in range(3)))
     insert_scores(
-        store, [Score(target=judged.span_id, name="relevance", source="scorer", started_at=judged.started_at)]
+        store,
+        [Score(target=judged.span_id, name="relevance", value=0.5, source="scorer", started_at=judged.started_at)],
     )
     after = found(store)
     assert after["unpriced"].status == after["unscored"].status == after["duplicates"].status == "warning"

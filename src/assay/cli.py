@@ -16,6 +16,7 @@ from assay.cli_compare import add_compare
 from assay.cli_doctor import doctor
 from assay.cli_options import Host, Model, Port, Project, Since, StoreUrl, Until, Url, asking, console
 from assay.cli_quality import quality
+from assay.cli_questions import questions
 from assay.cli_sql import sql
 from assay.config import load_config
 from assay.errors import AssayError
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(quality, name="quality")
 app.add_typer(alerts, name="alerts")
+app.add_typer(questions)
 
 
 def main() -> None:
