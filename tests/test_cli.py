@@ -154,6 +154,13 @@ def test_help_lists_the_commands() -> None:
         "simulate",
         "quality",
         "alerts",
+        "usage",
+        "trends",
+        "top",
+        "sessions",
+        "errors",
+        "costs",
+        "speed",
     ]
 
 
