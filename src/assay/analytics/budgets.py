@@ -85,7 +85,8 @@ def _spending(
     store: Store, budget: Budget, zone: ZoneInfo, oldest: datetime, since: datetime, now: datetime
 ) -> list[Row]:
     """Of each value what it spent in the period, and its `hours`: (local day, local hour, Unix hour, dollars)."""
-    where, parameters = Selection(since=oldest, until=now, **budget.filter).of_calls()
+    filters: dict[str, Any] = {**budget.filter}
+    where, parameters = Selection(since=oldest, until=now, **filters).of_calls()
     value, more = _shared_by(budget)
     each = bool(budget.per and not budget.value)
     return store.query(
@@ -122,7 +123,7 @@ def _state(budget: Budget, row: Row, zone: ZoneInfo, bounds: tuple[datetime, dat
     low, high = ahead.interval
     chance = 1.0 if spent >= amount else ahead.chance(amount - spent)
     total = spent + ahead.expected
-    told = {"name": budget.name, "per": budget.per, "value": row["value"], "amount_usd": amount}
+    told: dict[str, Any] = {"name": budget.name, "per": budget.per, "value": row["value"], "amount_usd": amount}
     state: State = "exceeded" if spent >= amount else "at risk" if _at_risk(chance, total, amount) else "ok"
     when = _passed(row["hours"], since, amount) if spent >= amount else _will_pass(spent, amount, ahead, coming)
     return BudgetState(

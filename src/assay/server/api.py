@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from itertools import chain
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import Body, Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
 from assay.alerts.limits import ProjectThresholds
 from assay.alerts.thresholds import RECENT, recent_alerts
@@ -32,7 +31,6 @@ from assay.ingest.pricing import Prices
 from assay.ingest.receiver import RETRY_AFTER_SECONDS
 from assay.ingest.reprice import reprice
 from assay.records import CALL_KINDS, Span
-from assay.reports.exports import FORMATS, MEDIA_TYPES, export
 from assay.reports.summary import summary_report
 from assay.server.agreement_api import agreement_routes
 from assay.server.analytics_api import analytics_routes
@@ -40,6 +38,7 @@ from assay.server.backfill_api import add_backfill
 from assay.server.compare_api import budget_routes, compare_routes
 from assay.server.docs import docs_page
 from assay.server.feedback import NewScore, store_score
+from assay.server.files_api import add_export
 from assay.server.quality_api import add_quality_routes
 from assay.server.sql_api import sql_routes
 from assay.store.connect import Store
@@ -63,6 +62,9 @@ def selection(
     user_id: str | None = None,
     status: Annotated[str | None, Query(description="ok or error")] = None,
     error_type: str | None = None,
+    prompt_group: Annotated[
+        str | None, Query(description="the id of a kind of question (GET /groups), or other")
+    ] = None,
     tag: Annotated[list[str], Query(description="KEY:VALUE, an attribute of the calls; may be repeated")] = [],  # noqa: B006
 ) -> Selection:
     """The calls that a request asks about. Raises AssayError for a parameter that the route does not know."""
@@ -83,6 +85,7 @@ def selection(
         status=status,
         error_type=error_type,
         tags=tuple(map(pair, tag)),
+        prompt_group=prompt_group,
     )
 
 
@@ -233,17 +236,7 @@ def api(
             {"recent": recent, "alerts": recent_alerts(store, selected, recent=recent, thresholds_of=thresholds_of)}
         )
 
-    @app.get("/export")
-    def get_export(selected: Selected, format: Annotated[str, _one_of(FORMATS)] = "csv") -> Response:
-        """All selected calls as a file."""
-        pieces = export(store, selected, format)
-        # The first piece is made here, so that what is wrong becomes an error and not a broken file.
-        first = next(pieces, b"")
-        return StreamingResponse(
-            chain([first], pieces),
-            media_type=MEDIA_TYPES[format],  # pyright: ignore[reportArgumentType] export() has checked it
-            headers={"Content-Disposition": f'attachment; filename="assay-export.{format}"'},
-        )
+    add_export(app, store, version, Depends(selection))
 
     @app.get("/report")
     def get_report(selected: Selected, format: Annotated[str, _one_of(["md"])] = "md") -> Response:

@@ -60,7 +60,7 @@ def _editor(visit: Visit) -> None:
         run = st.form_submit_button("Run", icon=":material/play_arrow:", type="primary", help="Ctrl+Enter")
     if run:
         st.session_state["sql"] = query
-        st.session_state["sql_answer"] = _asked(visit, query)
+        st.session_state["sql_answer"] = _asked(visit, query or "")
     answer = st.session_state.get("sql_answer")
     if isinstance(answer, str):
         st.error(inert(answer), icon=":material/error:")
