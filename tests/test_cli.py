@@ -142,6 +142,7 @@ def test_help_lists_the_commands() -> None:
     done = assay("--help")
     assert done.returncode == 0
     assert re.findall(r"^│ ([a-z]+) ", done.stdout, re.MULTILINE) == [
+        "similar",
         "serve",
         "demo",
         "report",
@@ -155,6 +156,7 @@ def test_help_lists_the_commands() -> None:
         "simulate",
         "quality",
         "alerts",
+        "groups",
         "usage",
         "trends",
         "top",
