@@ -18,13 +18,14 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Res
 from assay.alerts.limits import ProjectThresholds
 from assay.alerts.thresholds import RECENT, recent_alerts
 from assay.analytics.calls import ORDERS, call, calls, trace
+from assay.analytics.checkup import checkup
 from assay.analytics.doctor import findings, server_findings
 from assay.analytics.ppi import with_judged
 from assay.analytics.selection import DIMENSIONS, Selection, moment
 from assay.analytics.selection import tag as pair
 from assay.analytics.summaries import quality, quality_by, usage, usage_by
 from assay.analytics.trends import latencies, trends
-from assay.config import Budget, Quality, Sql
+from assay.config import Config, Quality
 from assay.errors import AssayError, NotFound, StoreError, StoreUnavailable
 from assay.ingest.pricing import Prices
 from assay.ingest.receiver import RETRY_AFTER_SECONDS
@@ -114,9 +115,7 @@ def api(
     rewrite: Callable[[Sequence[Span]], None],
     prices: Prices,
     quality_settings: Quality,
-    sql: Sql | None = None,
-    budgets: Sequence[Budget] = (),
-    timezone: str = "UTC",
+    config: Config | None = None,
     caught_up: Callable[[], object] = lambda: None,
 ) -> FastAPI:
     """The API over an open store.
@@ -125,6 +124,7 @@ def api(
     acknowledged before.
     """
 
+    settings = config or Config()
     thresholds_of = ProjectThresholds(store)
 
     def after_what_was_acknowledged() -> None:
@@ -160,10 +160,10 @@ def api(
         return _json({"scores": with_judged(store, selected, quality(store, selected))} | groups)
 
     app.include_router(agreement_routes(store, Depends(selection)))
-    app.include_router(analytics_routes(store, prices, Depends(selection)))
     app.include_router(compare_routes(store, selection))
-    app.include_router(budget_routes(store, budgets, timezone))
-    app.include_router(sql_routes(store, sql or Sql()))
+    app.include_router(budget_routes(store, settings.budget, settings.timezone))
+    app.include_router(sql_routes(store, settings.sql))
+    app.include_router(analytics_routes(store, prices, Depends(selection)))
 
     @app.get("/trends")
     def get_trends(
@@ -226,6 +226,7 @@ def api(
         """What may be wrong with this server and with the last week's calls, and what to do about it."""
         _, figures = health()
         found = server_findings({"version": version} | figures, store) + findings(store)
+        found += checkup(store, settings, figures)
         return _json({"findings": [finding._asdict() for finding in found]})
 
     @app.get("/alerts")
