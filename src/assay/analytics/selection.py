@@ -103,6 +103,20 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         """Condition and parameters for the `spans` table."""
         return self._of_spans("counted")
 
+    def of_traces(self) -> tuple[str, dict[str, Any]]:
+        """Condition and parameters for all spans, counted or not, of the time range that are about these calls.
+
+        Where a filter is one of calls alone, those are the spans of their traces, and their duplicates in others.
+        """
+        origin = ("project", "environment", "service")
+        around, parameters = self._where([], origin)
+        if not self.tags and all(getattr(self, name) is None for name in FILTERS if name not in origin):
+            return around, parameters
+        calls, parameters = self.of_calls()
+        selected = f"FROM spans FINAL WHERE {calls}"
+        related = f"trace_id IN (SELECT trace_id {selected}) OR duplicate_of IN (SELECT span_id {selected})"
+        return f"{around} AND ({related})", parameters
+
     def of_judge_calls(self) -> tuple[str, dict[str, Any]]:
         """Condition and parameters for the judge's own calls in `spans`; `model` and `provider` are the judge's."""
         return self._of_spans("kind = 'judge'")
@@ -142,13 +156,15 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
             return f"scores FINAL WHERE {where}{named}", group, parameters | asked
         own, _ = self._where(["counted"], _OF_SCORES)
         calls, parameters = self.of_calls()
+        # Joined by a hash: half the time of joining by the texts.
         source = f"""
             (
-                SELECT project, target, name, source, value, session_id, started_at FROM scores FINAL WHERE {own}{named}
+                SELECT cityHash64(project, target) AS call, name, source, value, session_id, started_at
+                FROM scores FINAL WHERE {own}{named}
             ) AS scores
             LEFT SEMI JOIN (
-                SELECT project, span_id, {by.sql} AS of_call FROM spans FINAL WHERE {calls}
-            ) AS calls ON scores.project = calls.project AND scores.target = calls.span_id"""
+                SELECT cityHash64(project, span_id) AS call, {by.sql} AS of_call FROM spans FINAL WHERE {calls}
+            ) AS calls ON scores.call = calls.call"""
         return source, "of_call", parameters | by.parameters | asked
 
     def _of_spans(self, condition: str) -> tuple[str, dict[str, Any]]:

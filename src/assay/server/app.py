@@ -20,11 +20,12 @@ from starlette.types import ASGIApp
 
 from assay.config import Config
 from assay.errors import StoreError
-from assay.ingest.batch import SPAN_SCHEMA
+from assay.ingest.batch import SPAN_SCHEMA, Batch, commit
 from assay.ingest.figures import figures
 from assay.ingest.grpc import grpc_server
 from assay.ingest.journal import Journal, journal_directory
 from assay.ingest.pricing import Prices
+from assay.ingest.reader import Reader
 from assay.ingest.readers import Readers, Settings
 from assay.ingest.receiver import Receiver
 from assay.ingest.settler import Settler
@@ -38,6 +39,7 @@ from assay.server.alerting import Alerting
 from assay.server.alerts_api import add_alert_routes
 from assay.server.api import api
 from assay.server.auth import RequireKey
+from assay.server.files_api import add_import
 from assay.server.groups_api import add_group_routes
 from assay.store.connect import Store, open_store
 from assay.store.housekeeping import Housekeeper
@@ -97,10 +99,16 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
             rewrite=writer.rewrite,
             prices=prices,
             quality_settings=config.quality,
+            sql=config.sql,
+            budgets=config.budget,
+            timezone=config.timezone,
             caught_up=writer.caught_up,
         )
         add_alert_routes(answers, store, config.alerts.rules, alerting.engine)
         add_group_routes(answers, store, groups.grouping, lambda: None)
+        add_import(
+            answers, store, readers.take, lambda batch: writer.submit(batch).result(), config.ingest.max_body_bytes
+        )
         # Spans and questions do not pass through the dashboard's own middleware.
         yield Starlette(
             routes=[
@@ -125,17 +133,27 @@ def answering(config: Config, url: str) -> Generator[ASGIApp]:
             rewrite=partial(rewritten, store),
             prices=Prices(config.prices),
             quality_settings=config.quality,
+            sql=config.sql,
+            budgets=config.budget,
+            timezone=config.timezone,
         )
         add_alert_routes(answers, store, config.alerts.rules)
         grouping = Grouping(store)
         stack.callback(grouping.close)
         add_group_routes(answers, store, grouping, lambda: grouping.catch_up(newest_commit(store)))
+        reader = Reader(Prices(config.prices), config.ingest.max_future_seconds)
+        add_import(answers, store, reader.take, partial(kept, store), config.ingest.max_body_bytes)
         yield Starlette(routes=[Mount("/api", answers)])
 
 
 def rewritten(store: Store, spans: Sequence[Span]) -> None:
     """Store spans anew in place of their former rows, where no writer runs. Raises StoreUnavailable."""
     store.insert("spans", stamped(arrow_table(spans, SPAN_SCHEMA), time.time_ns() // 1000))
+
+
+def kept(store: Store, batch: Batch) -> None:
+    """Store a batch at once, where no writer runs. Raises StoreUnavailable."""
+    commit(store, batch.tables, time.time_ns() // 1000)
 
 
 class Health:
