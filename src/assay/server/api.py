@@ -85,7 +85,7 @@ def selection(
 
 def _refuse_unknown_parameters(request: Request) -> None:
     """A misspelt filter that is ignored answers another question than was asked."""
-    described = request.app.openapi()["paths"][request.scope["route"].path][request.method.lower()]
+    described = request.app.openapi()["paths"][request.scope["route"].path_format][request.method.lower()]
     known = [parameter["name"] for parameter in described["parameters"] if parameter["in"] == "query"]
     for name in request.query_params:
         if name not in known:
