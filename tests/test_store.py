@@ -393,7 +393,6 @@ def test_a_closed_store_answers_that_it_is_closed(store: Store) -> None:
         lambda: closed.query("SELECT 1"),
         lambda: closed.command("SELECT 1"),
         lambda: list(closed.stream("SELECT 1", {}, "CSV")),
-        lambda: list(closed.stream_blocks("SELECT 1", {})),
         lambda: insert(closed, span("never")),
     ):
         with pytest.raises(StoreUnavailable, match="the store is closed: assay is stopping"):
