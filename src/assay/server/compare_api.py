@@ -103,4 +103,4 @@ def _require_apart(before: Selection, after: Selection) -> None:
 
 
 def _told(selection: Selection) -> dict[str, Any]:
-    return {name: value for name, value in msgspec.structs.asdict(selection).items() if value is not None}
+    return {name: value for name, value in msgspec.structs.asdict(selection).items() if value not in (None, ())}
