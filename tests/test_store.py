@@ -131,6 +131,9 @@ def test_migrations_are_applied_in_order_once_and_recorded(fresh: Store, tmp_pat
         "0005_fits.sql",
         "0006_judgements.sql",
         "0007_incidents.sql",
+        "0009_embeddings.sql",
+        "0010_prompt_groups.sql",
+        "0011_views.sql",
         "0015_dimensions.sql",
     ]
     assert tables(fresh) == {
@@ -144,9 +147,14 @@ def test_migrations_are_applied_in_order_once_and_recorded(fresh: Store, tmp_pat
         "incident_events",
         "silences",
         "deliveries",
+        "embeddings",
+        "prompt_groups",
+        "calls",
+        "sessions",
+        "scores_wide",
     }
     assert migrate(fresh, directory=tmp_path) == []
-    assert [number for number, _ in recorded(fresh)] == [1, 2, 3, 4, 5, 6, 7, 15]
+    assert [number for number, _ in recorded(fresh)] == [1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 15]
 
 
 def test_migration_files_are_numbered_without_a_gap() -> None:
