@@ -12,10 +12,13 @@ from rich.console import Console
 from rich.text import Text
 
 from assay.cli_alerts import alerts
+from assay.cli_compare import add_compare
 from assay.cli_files import export, import_
+from assay.cli_groups import groups, similar
 from assay.cli_options import Host, Model, Port, Project, Since, StoreUrl, Until, Url, asking, console
 from assay.cli_quality import quality
 from assay.cli_questions import questions
+from assay.cli_sql import sql
 from assay.config import load_config
 from assay.errors import AssayError
 from assay.terminal import dollars, finding_table
@@ -28,7 +31,11 @@ app = typer.Typer(
 )
 app.add_typer(quality, name="quality")
 app.add_typer(alerts, name="alerts")
+app.add_typer(groups, name="groups")
+app.command()(similar)
 app.add_typer(questions)
+add_compare(app)
+app.command()(sql)
 
 
 def main() -> None:

@@ -125,6 +125,26 @@ class Monitor(Api):
             raise NotFound(f"{span_id!r} is no span id: those are hexadecimal")
         return self._get(f"/calls/{span_id}", {})
 
+    def groups(self, **filters: Any) -> Answer:
+        """Kinds of question (`groups`, `other`): share, cost, latency, errors, scores; with since= also `changes`."""
+        return self._get("/groups", filters)
+
+    def group(self, group_id: str, **filters: Any) -> Answer:
+        """One of them with its most frequent templates; its calls are calls(prompt_group=group_id)."""
+        return self._get(f"/groups/{_id(group_id)}", filters)
+
+    def refit_groups(self, project: str | None = None) -> list[Answer]:
+        """Find the kinds of question anew now; answers how many each project has."""
+        return self._parsed(self._request("POST", "/groups/refit", {"project": project}, timeout=None))["projects"]
+
+    def similar(self, span_id: str, **filters: Any) -> Answer:
+        """Calls that ask something like this one: `similar`, one row a template; limit=."""
+        return self._get(f"/calls/{_id(span_id)}/similar", filters)
+
+    def similar_to(self, text: str, **filters: Any) -> Answer:
+        """Calls that ask something like a text: `similar`, one row a template; limit=."""
+        return self._get("/similar", {"q": text, **filters})
+
     def trace(self, trace_id: str) -> list[Answer]:
         """All spans of a trace in the order of their starts; `duplicate_of` names the span that counts a call."""
         if not trace_id.isalnum():
@@ -138,6 +158,28 @@ class Monitor(Api):
     def consistency(self, **filters: Any) -> Answer:
         """How often answers to the same prompt differ: `by_model` and the most inconsistent `prompts`."""
         return self._get("/consistency", filters)
+
+    def compare(self, **filters: Any) -> Answer:
+        """`changes` from the calls `before` to those `after`: since= against the period before, or versus_model=."""
+        return self._get("/compare", filters)
+
+    def budgets(self) -> list[Answer]:
+        """What is spent of each budget of the server's settings, and what it will be by the end of its period."""
+        return self._get("/budgets", {})["budgets"]
+
+    def sql(self, query: str) -> Answer:
+        """What a SELECT over calls, scores_wide and sessions finds: `columns`, `rows`, whether it was `truncated`."""
+        return self._parsed(self._request("POST", "/sql", json={"query": query}, timeout=None))
+
+    def sql_frame(self, query: str) -> pd.DataFrame:
+        """The rows that `sql` finds as a pandas DataFrame."""
+        found = self.sql(query)
+        names = [column["name"] for column in found["columns"]]
+        return _frame([dict(zip(names, row, strict=True)) for row in found["rows"]], "started_at")
+
+    def sql_schema(self) -> dict[str, list[Answer]]:
+        """The columns (`name`, `type`) of each view that `sql` can read."""
+        return self._get("/sql/schema", {})["views"]
 
     def alerts(self, **filters: Any) -> list[Answer]:
         """What the newest calls have beyond the thresholds, gravest first."""

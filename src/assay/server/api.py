@@ -24,7 +24,7 @@ from assay.analytics.selection import DIMENSIONS, Selection, moment
 from assay.analytics.selection import tag as pair
 from assay.analytics.summaries import quality, quality_by, usage, usage_by
 from assay.analytics.trends import latencies, trends
-from assay.config import Quality
+from assay.config import Budget, Quality, Sql
 from assay.errors import AssayError, NotFound, StoreError, StoreUnavailable
 from assay.ingest.pricing import Prices
 from assay.ingest.receiver import RETRY_AFTER_SECONDS
@@ -34,10 +34,12 @@ from assay.reports.summary import summary_report
 from assay.server.agreement_api import agreement_routes
 from assay.server.analytics_api import analytics_routes
 from assay.server.backfill_api import add_backfill
+from assay.server.compare_api import budget_routes, compare_routes
 from assay.server.docs import docs_page
 from assay.server.feedback import NewScore, store_score
 from assay.server.files_api import add_export
 from assay.server.quality_api import add_quality_routes
+from assay.server.sql_api import sql_routes
 from assay.store.connect import Store
 
 Health = Callable[[], tuple[bool, dict[str, Any]]]
@@ -59,6 +61,9 @@ def selection(
     user_id: str | None = None,
     status: Annotated[str | None, Query(description="ok or error")] = None,
     error_type: str | None = None,
+    prompt_group: Annotated[
+        str | None, Query(description="the id of a kind of question (GET /groups), or other")
+    ] = None,
     tag: Annotated[list[str], Query(description="KEY:VALUE, an attribute of the calls; may be repeated")] = [],  # noqa: B006
 ) -> Selection:
     """The calls that a request asks about. Raises AssayError for a parameter that the route does not know."""
@@ -79,6 +84,7 @@ def selection(
         status=status,
         error_type=error_type,
         tags=tuple(map(pair, tag)),
+        prompt_group=prompt_group,
     )
 
 
@@ -108,6 +114,9 @@ def api(
     rewrite: Callable[[Sequence[Span]], None],
     prices: Prices,
     quality_settings: Quality,
+    sql: Sql | None = None,
+    budgets: Sequence[Budget] = (),
+    timezone: str = "UTC",
     caught_up: Callable[[], object] = lambda: None,
 ) -> FastAPI:
     """The API over an open store.
@@ -152,6 +161,9 @@ def api(
 
     app.include_router(agreement_routes(store, Depends(selection)))
     app.include_router(analytics_routes(store, prices, Depends(selection)))
+    app.include_router(compare_routes(store, selection))
+    app.include_router(budget_routes(store, budgets, timezone))
+    app.include_router(sql_routes(store, sql or Sql()))
 
     @app.get("/trends")
     def get_trends(
