@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -58,7 +59,7 @@ def budget_routes(store: Store, wanted: Sequence[Budget], timezone: str) -> APIR
 def _pairs(selection: Callable[..., Selection]) -> Callable[..., Pair]:
     """A dependency that has every parameter of `selection` twice, once with the prefix."""
     signature = inspect.signature(selection, eval_str=True)
-    own = list(signature.parameters.values())
+    own = [one for one in signature.parameters.values() if one.name != "request"]
     others = [one.replace(name=PREFIX + one.name) for one in own]
 
     def pair(request: Request, **given: Any) -> Pair:
@@ -67,7 +68,7 @@ def _pairs(selection: Callable[..., Selection]) -> Callable[..., Pair]:
             raise AssayError(f"no filter is called {min(unknown)}: there are {names}, and each with {PREFIX} before it")
         after = {one.name: given[one.name] for one in own}
         versus = {one.name: given[PREFIX + one.name] for one in own if given[PREFIX + one.name] != one.default}
-        return _pair(selection, after, versus)
+        return _pair(partial(selection, request), after, versus)
 
     # FastAPI asks the signature for a request's parameters.
     keyword_only = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in (*own, *others)]
