@@ -142,6 +142,10 @@ def test_help_lists_the_commands() -> None:
     done = assay("--help")
     assert done.returncode == 0
     assert re.findall(r"^│ ([a-z]+) ", done.stdout, re.MULTILINE) == [
+        "similar",
+        "compare",
+        "budgets",
+        "sql",
         "serve",
         "demo",
         "report",
@@ -152,6 +156,14 @@ def test_help_lists_the_commands() -> None:
         "simulate",
         "quality",
         "alerts",
+        "groups",
+        "usage",
+        "trends",
+        "top",
+        "sessions",
+        "errors",
+        "costs",
+        "speed",
     ]
 
 
