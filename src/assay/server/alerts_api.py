@@ -24,6 +24,7 @@ from assay.alerts.replay import replay
 from assay.alerts.rules import RuleBook, load_rules, parse_rules
 from assay.analytics.selection import moment
 from assay.errors import AssayError, NotFound
+from assay.server.asking import as_json
 from assay.store.connect import Row, Store
 from assay.store.incidents import (
     Silence,
@@ -93,18 +94,18 @@ def add_alert_routes(app: FastAPI, store: Store, rules: Path, engine: Engine | N
         fired = incidents(store, phases=["firing"], limit=1000)
         in_force = silences(store, at=round(now.timestamp() * 1e6))
         held = book()
-        return _json({"incidents": [_shown(row, unsaid(row, fired, in_force, held, now)) for row in rows]})
+        return as_json({"incidents": [_shown(row, unsaid(row, fired, in_force, held, now)) for row in rows]})
 
     @app.get("/incidents/{incident_id}")
     def get_incident(incident_id: str) -> Response:
         """One incident with its evidence and all that happened to it."""
-        return _json(_shown(_incident(store, incident_id), ""))
+        return as_json(_shown(_incident(store, incident_id), ""))
 
     @app.post("/incidents/{incident_id}/acknowledge", status_code=201)
     def post_acknowledge(incident_id: str, said: Annotated[Said, Body()]) -> Response:
         """Say that somebody is at it: no reminders follow."""
         _add(store, incident_id, "acknowledged", said)
-        return _json({"incident_id": incident_id, "acknowledged": True}, 201)
+        return as_json({"incident_id": incident_id, "acknowledged": True}, 201)
 
     @app.post("/incidents/{incident_id}/comment", status_code=201)
     def post_comment(incident_id: str, said: Annotated[Said, Body()]) -> Response:
@@ -112,7 +113,7 @@ def add_alert_routes(app: FastAPI, store: Store, rules: Path, engine: Engine | N
         if not said.text.strip():
             raise AssayError("a comment needs a text")
         _add(store, incident_id, "comment", said)
-        return _json({"incident_id": incident_id}, 201)
+        return as_json({"incident_id": incident_id}, 201)
 
     @app.post("/incidents/{incident_id}/silence", status_code=201)
     def post_incident_silence(
@@ -121,13 +122,13 @@ def add_alert_routes(app: FastAPI, store: Store, rules: Path, engine: Engine | N
         """Silence the incident's rule and group."""
         row = _incident(store, incident_id)
         matchers = {"rule": _literal(row["rule"]), "group": _literal(row["group"])}
-        return _json(_silence(store, matchers, until, said.author, said.text), 201)
+        return as_json(_silence(store, matchers, until, said.author, said.text), 201)
 
     @app.get("/silences")
     def get_silences(active: bool = True) -> Response:
         """Silences in force; with active=false also those that are over."""
         rows = silences(store, at=time.time_ns() // 1000 if active else None)
-        return _json({"silences": [{**row, "matchers": json.loads(row["matchers"])} for row in rows]})
+        return as_json({"silences": [{**row, "matchers": json.loads(row["matchers"])} for row in rows]})
 
     @app.post("/silences", status_code=201)
     def post_silence(new: Annotated[NewSilence, Body()]) -> Response:
@@ -136,7 +137,7 @@ def add_alert_routes(app: FastAPI, store: Store, rules: Path, engine: Engine | N
         matchers = {name: pattern for name, pattern in given.items() if pattern}
         if not matchers:
             raise AssayError('say what to silence: rule, group or severity; {"rule": "*"} is everything')
-        return _json(_silence(store, matchers, new.until, new.author, new.comment), 201)
+        return as_json(_silence(store, matchers, new.until, new.author, new.comment), 201)
 
     @app.delete("/silences/{silence_id}")
     def delete_silence(silence_id: str) -> Response:
@@ -148,7 +149,7 @@ def add_alert_routes(app: FastAPI, store: Store, rules: Path, engine: Engine | N
         starts = min(round(row["starts"].timestamp() * 1e6), now)
         texts = {name: row[name] for name in ("silence_id", "matchers", "author", "comment")}
         insert_silence(store, Silence(**texts, starts=starts, ends=now))
-        return _json({"silence_id": silence_id, "ended": True})
+        return as_json({"silence_id": silence_id, "ended": True})
 
     @app.get("/rules")
     def get_rules() -> Response:
@@ -164,7 +165,7 @@ def add_alert_routes(app: FastAPI, store: Store, rules: Path, engine: Engine | N
             for channel in held.channels.values()
         ]
         problems = [str(problem) for problem in held.problems]
-        return _json({"file": str(rules.name), "rules": shown, "channels": channels, "problems": problems})
+        return as_json({"file": str(rules.name), "rules": shown, "channels": channels, "problems": problems})
 
     @app.post("/replay")
     def post_replay(asked: Annotated[Replaying, Body()]) -> Response:
@@ -179,12 +180,12 @@ def add_alert_routes(app: FastAPI, store: Store, rules: Path, engine: Engine | N
         since = int(moment(asked.since, now).timestamp())
         until = int(moment(asked.until, now).timestamp()) if asked.until else int(now.timestamp())
         found = replay(store, held, since, until, asked.at_most_a_week)
-        return _json({**msgspec.structs.asdict(found), "problems": [str(problem) for problem in held.problems]})
+        return as_json({**msgspec.structs.asdict(found), "problems": [str(problem) for problem in held.problems]})
 
     @app.get("/deliveries")
     def get_deliveries(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
         """The delivery log, newest first: channel, state, attempts, last error."""
-        return _json({"deliveries": [_delivery(row) for row in deliveries(store, limit)]})
+        return as_json({"deliveries": [_delivery(row) for row in deliveries(store, limit)]})
 
     @app.post("/alerts/test", status_code=201)
     def post_test(channel: str | None = None) -> Response:
@@ -198,7 +199,7 @@ def add_alert_routes(app: FastAPI, store: Store, rules: Path, engine: Engine | N
             raise AssayError("messages are sent by a running server: start `assay serve`")
         due = [trial(name, time.time_ns() // 1000) for name in names]
         insert_attempts(store, due)
-        return _json({"deliveries": [{"delivery_id": one.delivery_id, "channel": one.channel} for one in due]}, 201)
+        return as_json({"deliveries": [{"delivery_id": one.delivery_id, "channel": one.channel} for one in due]}, 201)
 
 
 def _shown(row: Row, why_unsaid: str) -> dict[str, Any]:
@@ -247,7 +248,3 @@ def _delivery(row: Row) -> dict[str, Any]:
     body = json.loads(row.pop("body"))
     told = [{"rule": one["rule"], "group": one["group"], "event": one["event"]} for one in body["incidents"]]
     return {**row, "status": body["status"], "incidents": told}
-
-
-def _json(data: Any, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(data), status, media_type="application/json")

@@ -5,12 +5,9 @@ Answers are JSON with times in RFC 3339 (UTC). What is wrong with a request is s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
-from difflib import get_close_matches
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
-import msgspec
 from fastapi import Body, Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
@@ -21,8 +18,7 @@ from assay.analytics.calls import ORDERS, call, calls, trace
 from assay.analytics.checkup import checkup
 from assay.analytics.doctor import findings, server_findings
 from assay.analytics.ppi import with_judged
-from assay.analytics.selection import DIMENSIONS, Selection, moment
-from assay.analytics.selection import tag as pair
+from assay.analytics.selection import DIMENSIONS, moment
 from assay.analytics.summaries import quality, quality_by, usage, usage_by
 from assay.analytics.trends import latencies, trends
 from assay.config import Config, Quality
@@ -34,6 +30,7 @@ from assay.records import CALL_KINDS, Span
 from assay.reports.summary import summary_report
 from assay.server.agreement_api import agreement_routes
 from assay.server.analytics_api import analytics_routes
+from assay.server.asking import Selected, as_json, one_of
 from assay.server.backfill_api import add_backfill
 from assay.server.compare_api import budget_routes, compare_routes
 from assay.server.docs import docs_page
@@ -45,66 +42,6 @@ from assay.store.connect import Store
 
 Health = Callable[[], tuple[bool, dict[str, Any]]]
 """Tells whether all is well, and the figures behind it."""
-
-
-def selection(
-    since: Annotated[str | None, Query(description="an age (30m, 24h, 7d) or an ISO 8601 time")] = None,
-    until: Annotated[str | None, Query(description="like since; this moment itself is left out")] = None,
-    project: str | None = None,
-    environment: str | None = None,
-    service: str | None = None,
-    release: Annotated[str | None, Query(description="the resource's service.version")] = None,
-    model: str | None = None,
-    provider: str | None = None,
-    operation: str | None = None,
-    session_id: str | None = None,
-    user_id: str | None = None,
-    status: Annotated[str | None, Query(description="ok or error")] = None,
-    error_type: str | None = None,
-    prompt_group: Annotated[
-        str | None, Query(description="the id of a kind of question (GET /groups), or other")
-    ] = None,
-    tag: Annotated[list[str], Query(description="KEY:VALUE, an attribute of the calls; may be repeated")] = [],  # noqa: B006
-) -> Selection:
-    """The calls that a request asks about."""
-    now = datetime.now(UTC)
-    return Selection(
-        since=moment(since, now) if since else None,
-        until=moment(until, now) if until else None,
-        project=project,
-        environment=environment,
-        service=service,
-        release=release,
-        model=model,
-        provider=provider,
-        operation=operation,
-        session_id=session_id,
-        user_id=user_id,
-        status=status,
-        error_type=error_type,
-        tags=tuple(map(pair, tag)),
-        prompt_group=prompt_group,
-    )
-
-
-def asked(request: Request, chosen: Annotated[Selection, Depends(selection)]) -> Selection:
-    """The selection. Raises AssayError for a parameter that the route does not know: a misspelt filter that is
-    ignored answers another question than was asked."""
-    described = request.app.openapi()["paths"][request.scope["route"].path_format][request.method.lower()]
-    known = [parameter["name"] for parameter in described["parameters"] if parameter["in"] == "query"]
-    for name in request.query_params:
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            meant = f" (did you mean {near[0]!r}?)" if near else ""
-            raise AssayError(f"there is no parameter {name!r}{meant}: this question takes {', '.join(sorted(known))}")
-    return chosen
-
-
-def _one_of(choices: Iterable[str]) -> Any:
-    return Query(json_schema_extra={"enum": list(choices)})
-
-
-Selected = Annotated[Selection, Depends(asked)]
 
 
 def api(
@@ -142,26 +79,26 @@ def api(
     def get_health() -> Response:
         """Whether the server works, and its counters. 503 when it does not."""
         well, figures = health()
-        return _json({"status": "ok" if well else "failing", **figures}, 200 if well else 503)
+        return as_json({"status": "ok" if well else "failing", **figures}, 200 if well else 503)
 
     @app.get("/usage")
-    def get_usage(selected: Selected, group_by: Annotated[str | None, _one_of(DIMENSIONS)] = None) -> Response:
+    def get_usage(selected: Selected, group_by: Annotated[str | None, one_of(DIMENSIONS)] = None) -> Response:
         """Conversations, cost, tokens and latency; with `group_by` also for each of its values."""
         groups = {"groups": usage_by(store, selected, group_by)} if group_by else {}
-        return _json(usage(store, selected) | groups)
+        return as_json(usage(store, selected) | groups)
 
     @app.get("/quality")
-    def get_quality(selected: Selected, group_by: Annotated[str | None, _one_of(DIMENSIONS)] = None) -> Response:
+    def get_quality(selected: Selected, group_by: Annotated[str | None, one_of(DIMENSIONS)] = None) -> Response:
         """Each score's mean with its interval, spread and count; with `group_by` also for each of its values.
 
         Where a judge read a sample, `judged` has what its verdicts and the scorers' together say of all calls.
         """
         groups = {"groups": quality_by(store, selected, group_by)} if group_by else {}
-        return _json({"scores": with_judged(store, selected, quality(store, selected))} | groups)
+        return as_json({"scores": with_judged(store, selected, quality(store, selected))} | groups)
 
-    app.include_router(agreement_routes(store, Depends(asked)))
-    app.include_router(analytics_routes(store, prices, Depends(asked)))
-    app.include_router(compare_routes(store, selection))
+    app.include_router(agreement_routes(store))
+    app.include_router(analytics_routes(store, prices))
+    app.include_router(compare_routes(store))
     app.include_router(budget_routes(store, settings.budget, settings.timezone))
     app.include_router(sql_routes(store, settings.sql))
 
@@ -169,48 +106,48 @@ def api(
     def get_trends(
         selected: Selected,
         bucket: Annotated[str | None, Query(description="30s, 5m, 1h, 1d, 1w, 1mo; chosen for you if left out")] = None,
-        group_by: Annotated[str | None, _one_of(DIMENSIONS)] = None,
+        group_by: Annotated[str | None, one_of(DIMENSIONS)] = None,
         scores: bool = True,
         metric: Annotated[list[str], Query(description="a figure or score; may be repeated")] = [],  # noqa: B006
         tz: Annotated[str, Query(description="whose days, weeks and months, such as Europe/Berlin")] = "UTC",
     ) -> Response:
         """Figures and, unless `scores` is false, mean scores over time; or only the metrics that are named."""
         found = trends(store, selected, bucket, group_by, scores=scores, metrics=metric, tz=tz)
-        return _json(found._asdict())
+        return as_json(found._asdict())
 
     @app.get("/latencies")
     def get_latencies(selected: Selected) -> Response:
         """How many conversations took how long."""
-        return _json({"bins": latencies(store, selected)})
+        return as_json({"bins": latencies(store, selected)})
 
     @app.get("/calls")
     def get_calls(
         selected: Selected,
-        kind: Annotated[str, _one_of(CALL_KINDS)] = "",
+        kind: Annotated[str, one_of(CALL_KINDS)] = "",
         trace_id: str = "",
         q: Annotated[str, Query(description="words that prompt or response must hold")] = "",
-        order: Annotated[str, _one_of(ORDERS)] = "started_at",
+        order: Annotated[str, one_of(ORDERS)] = "started_at",
         limit: int = 50,
         cursor: str = "",
     ) -> Response:
         """A page of calls with their scores."""
         page = calls(store, selected, q=q, kind=kind, trace_id=trace_id, order=order, limit=limit, cursor=cursor)
-        return _json(page._asdict())
+        return as_json(page._asdict())
 
     @app.get("/calls/{span_id}")
     def get_call(span_id: str) -> Response:
         """One call in full, with the verdicts behind its scores."""
-        return _json(call(store, span_id))
+        return as_json(call(store, span_id))
 
     @app.get("/traces/{trace_id}")
     def get_trace(trace_id: str) -> Response:
         """All spans of a trace, counted or not; `duplicate_of` names the span under which a call is counted."""
-        return _json({"spans": trace(store, trace_id)})
+        return as_json({"spans": trace(store, trace_id)})
 
     @app.post("/scores", status_code=201)
     def post_score(score: Annotated[NewScore, Body()]) -> Response:
         """Store a person's (or any outside judge's) score of a call."""
-        return _json(store_score(store, score), 201)
+        return as_json(store_score(store, score), 201)
 
     @app.post("/reprice")
     def post_reprice(
@@ -219,7 +156,7 @@ def api(
         """Recompute costs and estimated tokens with the prices known now; `dry_run` only tells what would change."""
         first, last = (round(moment(text).timestamp() * 1e6) if text else None for text in (since, until))
         found = reprice(store, rewrite, prices, since=first or 0, until=last, project=project, dry_run=dry_run)
-        return _json(found._asdict())
+        return as_json(found._asdict())
 
     @app.get("/doctor")
     def get_doctor() -> Response:
@@ -227,19 +164,19 @@ def api(
         _, figures = health()
         found = server_findings({"version": version} | figures, store) + findings(store)
         found += checkup(store, settings, figures)
-        return _json({"findings": [finding._asdict() for finding in found]})
+        return as_json({"findings": [finding._asdict() for finding in found]})
 
     @app.get("/alerts")
     def get_alerts(selected: Selected, recent: Annotated[int, Query(ge=1, le=1000)] = RECENT) -> Response:
         """Thresholds that the newest calls break: those of each project (GET /quality/thresholds)."""
-        return _json(
+        return as_json(
             {"recent": recent, "alerts": recent_alerts(store, selected, recent=recent, thresholds_of=thresholds_of)}
         )
 
-    add_export(app, store, version, Depends(asked))
+    add_export(app, store, version)
 
     @app.get("/report")
-    def get_report(selected: Selected, format: Annotated[str, _one_of(["md"])] = "md") -> Response:
+    def get_report(selected: Selected, format: Annotated[str, one_of(["md"])] = "md") -> Response:
         """The summary report as Markdown."""
         if format != "md":
             raise AssayError(f"cannot write a report as {format!r}: choose md")
@@ -268,7 +205,3 @@ def api(
 
 
 _STATUS: dict[type[AssayError], int] = {NotFound: 404, StoreUnavailable: 503, StoreError: 500}
-
-
-def _json(data: Any, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(data), status, media_type="application/json")

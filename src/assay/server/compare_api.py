@@ -5,11 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
 from assay.analytics.budgets import budgets
@@ -17,6 +16,7 @@ from assay.analytics.compare import compare, period_before
 from assay.analytics.selection import Selection
 from assay.config import Budget
 from assay.errors import AssayError
+from assay.server.asking import only_known, selection
 from assay.store.connect import Store
 
 PREFIX = "versus_"
@@ -24,12 +24,12 @@ PREFIX = "versus_"
 Pair = tuple[Selection, Selection]
 
 
-def compare_routes(store: Store, selection: Callable[..., Selection]) -> APIRouter:
-    """The route; `selection` makes the selection of a request from its parameters and, first, the request itself."""
+def compare_routes(store: Store) -> APIRouter:
+    """The route."""
     router = APIRouter()
-    asked: Any = Depends(_pairs(selection))
+    asked: Any = Depends(_pairs())
 
-    @router.get("/compare")
+    @router.get("/compare", dependencies=[Depends(only_known)])
     def get_compare(pair: Pair = asked) -> Response:
         """Each figure of the selected calls beside that of the others, with the difference and its 95% interval.
 
@@ -56,23 +56,23 @@ def budget_routes(store: Store, wanted: Sequence[Budget], timezone: str) -> APIR
     return router
 
 
-def _pairs(selection: Callable[..., Selection]) -> Callable[..., Pair]:
+def _pairs() -> Callable[..., Pair]:
     """A dependency that has every parameter of `selection` twice, once with the prefix."""
     own = list(inspect.signature(selection, eval_str=True).parameters.values())
     others = [one.replace(name=PREFIX + one.name) for one in own]
 
-    def pair(request: Request, **given: Any) -> Pair:
+    def pair(**given: Any) -> Pair:
         after = {one.name: given[one.name] for one in own}
         versus = {one.name: given[PREFIX + one.name] for one in own if given[PREFIX + one.name] != one.default}
-        return _pair(partial(selection, request), after, versus)
+        return _pair(after, versus)
 
     # FastAPI asks the signature for a request's parameters.
-    keyword_only = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in (asked, *own, *others)]
+    keyword_only = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in (*own, *others)]
     pair.__signature__ = inspect.Signature(keyword_only)  # pyright: ignore[reportFunctionMemberAccess]
     return pair
 
 
-def _pair(selection: Callable[..., Selection], given: dict[str, Any], versus: dict[str, Any]) -> Pair:
+def _pair(given: dict[str, Any], versus: dict[str, Any]) -> Pair:
     after = selection(**given)
     after = msgspec.structs.replace(after, until=after.until or datetime.now(UTC))
     if not versus:

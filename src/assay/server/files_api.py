@@ -14,25 +14,25 @@ from fastapi import FastAPI, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response, StreamingResponse
 
-from assay.analytics.selection import Selection
 from assay.errors import MalformedTelemetry
 from assay.ingest.batch import Batch, Take
 from assay.ingest.importing import import_lines
 from assay.ingest.wire import decompress
 from assay.reports.columns import ALL, SETS
 from assay.reports.exports import FORMATS, MEDIA_TYPES, export
+from assay.server.asking import Selected
 from assay.store.connect import Store
 
 FACTS_HEADER = "Assay-Export"
 """What the file says of itself: JSON with schema version, format, columns, range and filters."""
 
 
-def add_export(app: FastAPI, store: Store, version: str, selected_by: Any) -> None:
+def add_export(app: FastAPI, store: Store, version: str) -> None:
     """Add GET /export to the API; `selected_by` is the dependency that makes a Selection of a request."""
 
     @app.get("/export")
     def get_export(
-        selected: Selection = selected_by,
+        selected: Selected,
         format: Annotated[str, Query(json_schema_extra={"enum": list(FORMATS)})] = "csv",
         columns: Annotated[str, Query(description=f"{', '.join(SETS)}, or names with commas between")] = ALL,
     ) -> Response:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated
 
-import msgspec
 from fastapi import FastAPI, Query
 from fastapi.responses import Response
 
@@ -16,7 +15,7 @@ from assay.errors import AssayError
 from assay.quality.groups.embedding import load_embedder
 from assay.quality.groups.grouping import Grouping
 from assay.quality.groups.mask import template
-from assay.server.api import Selected
+from assay.server.asking import Selected, as_json
 from assay.store.connect import Store
 
 LONGEST_TEXT = 10_000
@@ -29,24 +28,24 @@ def add_group_routes(app: FastAPI, store: Store, grouping: Grouping, catch_up: C
     @app.get("/groups")
     def get_groups(selected: Selected) -> Response:
         """Kinds of question with share, cost, latency, errors and quality; with `since` also what changed before it."""
-        return _json(groups(store, selected))
+        return as_json(groups(store, selected))
 
     @app.post("/groups/refit")
     def post_refit(project: str | None = None) -> Response:
         """Find the kinds of question anew, in seconds; those that remain keep their ids."""
         catch_up()
         found = grouping.refit(project)
-        return _json({"projects": [{"project": one, "groups": len(of_one)} for one, of_one in found.items()]})
+        return as_json({"projects": [{"project": one, "groups": len(of_one)} for one, of_one in found.items()]})
 
     @app.get("/groups/{group_id}")
     def get_group(group_id: str, selected: Selected) -> Response:
         """One kind of question with its most frequent templates; its calls are GET /calls?prompt_group=ID."""
-        return _json(group(store, selected, group_id))
+        return as_json(group(store, selected, group_id))
 
     @app.get("/calls/{span_id}/similar")
     def get_similar(span_id: str, selected: Selected, limit: int = 20) -> Response:
         """Calls whose prompts ask something alike, one row a template."""
-        return _json(similar_to_call(store, selected, span_id, limit))
+        return as_json(similar_to_call(store, selected, span_id, limit))
 
     @app.get("/similar")
     def get_similar_to_text(
@@ -57,8 +56,4 @@ def add_group_routes(app: FastAPI, store: Store, grouping: Grouping, catch_up: C
         vector = embedder().embed([asked])[0]
         if not vector.any():
             raise AssayError("q has no word to compare: write a question as a user would")
-        return _json({"of": {"template": asked}, "similar": similar_to(store, selected, vector.tolist(), limit)})
-
-
-def _json(data: Any) -> Response:
-    return Response(msgspec.json.encode(data), media_type="application/json")
+        return as_json({"of": {"template": asked}, "similar": similar_to(store, selected, vector.tolist(), limit)})

@@ -18,6 +18,7 @@ from assay.processes import RemoteObject
 from assay.quality.fit.fitter import Fitter, Outcome, TooFewLabels, require_enough
 from assay.quality.fit.labels import METRICS, Labelled, labelled_calls, labelled_rows
 from assay.quality.rows import Row
+from assay.server.asking import as_json
 from assay.store.connect import Store
 from assay.store.fits import SHIPPED, Kept, insert_fit, kept_fits, use_fit
 
@@ -58,24 +59,24 @@ def add_quality_routes(app: FastAPI, store: Store) -> None:
         labels = _labels(store, wanted)
         with one_at_a_time:
             outcomes, skipped = _outcomes(wanted, labels)
-        return _json(
+        return as_json(
             {"project": wanted.project, "fits": [_kept(store, wanted, o) for o in outcomes], "skipped": skipped}
         )
 
     @app.get("/quality/fits")
     def get_fits(project: str = "") -> Response:
         """Every version that was fitted, newest first within each metric, and which is in use."""
-        return _json({"fits": [_listed(kept) for kept in kept_fits(store, project)]})
+        return as_json({"fits": [_listed(kept) for kept in kept_fits(store, project)]})
 
     @app.post("/quality/use")
     def post_use(wanted: Annotated[Use, Body()]) -> Response:
         """Use a version that was kept, or go back to what ships."""
-        return _json({"project": wanted.project, "used": _use(store, wanted)})
+        return as_json({"project": wanted.project, "used": _use(store, wanted)})
 
     @app.get("/quality/thresholds")
     def get_thresholds(project: str = "default") -> Response:
         """A project's alert thresholds, and whether each rests on labels, on its own last week, or on the lab."""
-        return _json({"project": project, "limits": project_limits(store, project)})
+        return as_json({"project": project, "limits": project_limits(store, project)})
 
 
 def _labels(store: Store, wanted: NewFit) -> dict[str, list[Labelled]]:
@@ -145,7 +146,3 @@ def _use(store: Store, wanted: Use) -> list[dict[str, str]]:
     for metric in sorted(chosen):
         use_fit(store, wanted.project, metric, wanted.version)
     return [{"metric": metric, "version": wanted.version} for metric in sorted(chosen)]
-
-
-def _json(data: Any) -> Response:
-    return Response(msgspec.json.encode(data), media_type="application/json")
