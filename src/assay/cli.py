@@ -14,6 +14,7 @@ from rich.text import Text
 from assay.cli_alerts import alerts
 from assay.cli_options import Host, Model, Port, Project, Since, StoreUrl, Until, Url, asking, console
 from assay.cli_quality import quality
+from assay.cli_reports import report
 from assay.config import load_config
 from assay.errors import AssayError
 from assay.terminal import dollars, finding_table
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(quality, name="quality")
 app.add_typer(alerts, name="alerts")
+app.command()(report)
 
 
 def main() -> None:
@@ -84,26 +86,6 @@ def demo(
         run(load_config(host=host, port=port, store=store), console, once=once, time_scale=time_scale, seed=seed)
     except KeyboardInterrupt:
         console.print("stopped")
-
-
-@app.command()
-def report(
-    url: Url = None,
-    store: StoreUrl = None,
-    since: Since = None,
-    until: Until = None,
-    project: Project = None,
-    model: Model = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
-) -> None:
-    """Write the summary report as Markdown: usage, quality, alerts, recommendations."""
-    with asking(url, store) as monitor:
-        text = monitor.report(since=since, until=until, project=project, model=model)
-    if output is None:
-        sys.stdout.write(text)
-    else:
-        output.write_text(text, encoding="utf-8")
-        console.print(f"wrote {output}", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -33,6 +33,7 @@ from pydantic_settings import (
 )
 
 from assay.errors import ConfigError
+from assay.timetable import Period, Timetable, period, time_zone, timetable
 
 MEBIBYTE = 1 << 20
 
@@ -192,6 +193,54 @@ class Alerts(BaseModel, extra="forbid"):
     enabled: bool = True
 
 
+Filter = Literal["project", "environment", "service", "model", "provider", "session_id", "user_id", "status"]
+
+
+class ScheduledReport(BaseModel, extra="forbid"):
+    """A report that is sent again and again, as [[report]]. `channels` are those of the alert rules file.
+
+    `every` is "day 07:00", "monday 08:00" or "month 1 08:00" by the clock of `zone`. `period` is the time it tells of:
+    "7d", "2w", "1month" (whole days that are over), "24h" (up to now); by itself the day, week or month before.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,59}$")]
+    every: str
+    zone: str = "UTC"
+    period: str = ""
+    format: Literal["html", "pdf", "md"] = "html"
+    channels: Annotated[list[str], Field(min_length=1)]
+    title: Annotated[str, Field(max_length=200)] = ""
+    filter: dict[Filter, str] = {}
+
+    @field_validator("every")
+    @classmethod
+    def _is_a_timetable(cls, every: str) -> str:
+        timetable(every)
+        return every
+
+    @field_validator("zone")
+    @classmethod
+    def _is_a_zone(cls, zone: str) -> str:
+        time_zone(zone)
+        return zone
+
+    @field_validator("period")
+    @classmethod
+    def _is_a_period(cls, text: str) -> str:
+        return text and (period(text) and text)
+
+    @property
+    def timetable(self) -> Timetable:
+        """When it is due."""
+        return timetable(self.every, self.zone)
+
+    @property
+    def covers(self) -> Period:
+        """The time it tells of."""
+        due = self.timetable
+        return period(self.period or ("1month" if due.day else "1d" if due.weekday is None else "7d"))
+
+
 class Price(BaseModel, extra="forbid"):
     """US dollars per million tokens of one model, and per request. Cached tokens cost what input costs if not said."""
 
@@ -220,6 +269,7 @@ class Config(BaseSettings):
     ingest: Ingest = Ingest()
     quality: Quality = Quality()
     alerts: Alerts = Alerts()
+    report: list[ScheduledReport] = []
     prices: dict[str, Price] = {}
     """Prices of your own by model name, or by a pattern such as "llama-*"; they go before the public ones."""
 
@@ -234,6 +284,14 @@ class Config(BaseSettings):
         if not all(key.get_secret_value().strip() for key in keys):
             raise ValueError("an API key must not be empty")
         return keys
+
+    @field_validator("report")
+    @classmethod
+    def _each_its_own_name(cls, reports: list[ScheduledReport]) -> list[ScheduledReport]:
+        names = [one.name for one in reports]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"there are two reports named {twice!r}: give each a name of its own")
+        return reports
 
     @field_validator("port", "grpc_port")
     @classmethod

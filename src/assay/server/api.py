@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import Body, Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 
 from assay.alerts.limits import ProjectThresholds
 from assay.alerts.thresholds import RECENT, recent_alerts
@@ -30,7 +30,6 @@ from assay.ingest.receiver import RETRY_AFTER_SECONDS
 from assay.ingest.reprice import reprice
 from assay.records import CALL_KINDS, Span
 from assay.reports.exports import FORMATS, MEDIA_TYPES, export
-from assay.reports.summary import summary_report
 from assay.server.agreement_api import agreement_routes
 from assay.server.backfill_api import add_backfill
 from assay.server.docs import docs_page
@@ -207,13 +206,6 @@ def api(
             media_type=MEDIA_TYPES[format],  # pyright: ignore[reportArgumentType] export() has checked it
             headers={"Content-Disposition": f'attachment; filename="assay-export.{format}"'},
         )
-
-    @app.get("/report")
-    def get_report(selected: Selected, format: Annotated[str, _one_of(["md"])] = "md") -> Response:
-        """The summary report as Markdown."""
-        if format != "md":
-            raise AssayError(f"cannot write a report as {format!r}: choose md")
-        return PlainTextResponse(summary_report(store, selected), media_type="text/markdown; charset=utf-8")
 
     add_quality_routes(app, store)
     add_backfill(app, store, quality_settings)

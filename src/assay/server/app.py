@@ -32,10 +32,12 @@ from assay.ingest.writer import Writer
 from assay.quality.judge.judging import LiveJudge, live_judge
 from assay.quality.live import LiveScoring
 from assay.records import Span
+from assay.reports.making import Circumstances
 from assay.server.alerting import Alerting
 from assay.server.alerts_api import add_alert_routes
 from assay.server.api import api
 from assay.server.auth import RequireKey
+from assay.server.reports_api import add_reports
 from assay.store.connect import Store, open_store
 from assay.store.housekeeping import Housekeeper
 from assay.store.rows import arrow_table, stamped
@@ -76,7 +78,8 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
         stack.callback(housekeeper.stop)
         housekeeper.start()
         health = Health(store, journal, writer, receiver, readers, settler, scoring, judge)
-        alerting = Alerting(store, config, url, health.figures)
+        circumstances = Circumstances(version=VERSION, url=url, health=lambda: health.figures()[1])
+        alerting = Alerting(store, config, url, health.figures, circumstances)
         stack.callback(alerting.stop)
         alerting.start()
         health.alerting = alerting
@@ -94,6 +97,7 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
             caught_up=writer.caught_up,
         )
         add_alert_routes(answers, store, config.alerts.rules, alerting.engine)
+        add_reports(answers, store, circumstances, config.report, lambda: alerting.engine.book)
         # Spans and questions do not pass through the dashboard's own middleware.
         yield Starlette(
             routes=[
@@ -120,6 +124,7 @@ def answering(config: Config, url: str) -> Generator[ASGIApp]:
             quality_settings=config.quality,
         )
         add_alert_routes(answers, store, config.alerts.rules)
+        add_reports(answers, store, Circumstances(version=VERSION), config.report)
         yield Starlette(routes=[Mount("/api", answers)])
 
 

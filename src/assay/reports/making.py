@@ -1,0 +1,205 @@
+"""Make a report: ask every question once, of a range of time and of the range of equal length before it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from assay import figures
+from assay.analytics.selection import FILTERS, Selection
+from assay.analytics.summaries import quality, usage, usage_by
+from assay.analytics.trends import latencies, trends
+from assay.analytics.worst import LOWER_IS_BETTER, worst_calls
+from assay.errors import AssayError
+from assay.reports.content import TITLE, Better, Drivers, Gap, Headline, Report, stamp
+from assay.reports.questions import errors_by_type, first_call, incidents_between
+from assay.reports.recommend import recommendations
+from assay.store.connect import Row, Store
+
+SHOWN_DRIVERS = 8
+THUMB = "thumb"
+"""What people click is no score of an answer: the page compares it with the scores."""
+
+
+class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
+    """What a report says of where it was made: Assay's version, the server's URL, and figures of GET /api/health."""
+
+    version: str
+    url: str = ""
+    health: Callable[[], dict[str, Any]] = dict
+
+
+def report(
+    store: Store, selection: Selection, made: Circumstances, now: datetime | None = None, title: str = TITLE
+) -> Report:
+    """The report on these calls. An open range is closed: it begins with the first call, and ends now.
+
+    Raises AssayError where the range ends before it begins.
+    """
+    at = now or datetime.now(UTC)
+    asked = closed(store, selection, at)
+    since, until = _bounds(asked)
+    before = msgspec.structs.replace(asked, since=since - (until - since), until=since)
+    used, used_before = usage(store, asked), usage(store, before)
+    told = Report(
+        title=title,
+        made_at=at,
+        version=made.version,
+        since=since,
+        until=until,
+        before_since=since - (until - since),
+        filters={name: value for name in FILTERS if (value := getattr(asked, name)) is not None},
+        command=command(asked),
+        url=made.url,
+        usage=used,
+        before=used_before if used_before["total_calls"] else None,
+    )
+    return told if told.empty else _filled(store, told, asked, before, made)
+
+
+def closed(store: Store, selection: Selection, now: datetime) -> Selection:
+    """The selection with both ends said, so that the report can be made again. Raises AssayError where they cross.
+
+    An open end is the last whole second, and the beginning then a whole second too; given ends keep their milliseconds.
+    """
+    step = 1000 if selection.until else 1_000_000
+    until = _whole(selection.until or now, step)
+    since = _whole(selection.since or first_call(store, selection) or until - timedelta(days=1), step)
+    if since >= until:
+        span = f"{stamp(since)} to {stamp(until)}"
+        raise AssayError(f"a report from {span} covers no time: give --since an earlier moment than --until")
+    return msgspec.structs.replace(selection, since=since, until=until)
+
+
+def command(selection: Selection) -> str:
+    """What to type to make the report again."""
+    since, until = _bounds(selection)
+    options = {"since": stamp(since), "until": stamp(until)}
+    options |= {name.replace("_", "-"): value for name in FILTERS if (value := getattr(selection, name)) is not None}
+    return " ".join(["assay report", *(f"--{name}={shlex.quote(value)}" for name, value in options.items())])
+
+
+def _filled(store: Store, told: Report, asked: Selection, before: Selection, made: Circumstances) -> Report:
+    judged, judged_before = (_scores(store, one) for one in (asked, before))
+    over_time = trends(store, asked)
+    bucket = f"{over_time.bucket_seconds}s"
+    filled = msgspec.structs.replace(
+        told,
+        headlines=list(_headlines(told.usage, told.before, judged, judged_before)),
+        scores=judged,
+        scores_before=judged_before,
+        bucket_seconds=over_time.bucket_seconds,
+        points=over_time.points,
+        by_model=trends(store, asked, bucket, "model", scores=False).points,
+        drivers=[_drivers(store, asked, told.usage, dimension) for dimension in ("model", "user_id")],
+        latencies=latencies(store, asked),
+        errors=errors_by_type(store, asked),
+        incidents=incidents_between(store, told.since, told.until),
+        worst=worst_calls(store, asked, {name: row["source"] for name, row in judged.items()}),
+        gaps=list(_gaps(told.usage, judged, made.health())),
+    )
+    return msgspec.structs.replace(filled, recommendations=recommendations(filled))
+
+
+def _scores(store: Store, selection: Selection) -> dict[str, Row]:
+    found = quality(store, selection)
+    return {name: found[name] for name in sorted(found) if name != THUMB}
+
+
+def _headlines(now: Row, before: Row | None, scores: dict[str, Row], former: dict[str, Row]) -> Iterable[Headline]:
+    def figure(key: str, name: str, unit: Any, better: Better = "", note: str = "") -> Headline:
+        known = before[key] if before else None
+        return Headline(key=f"usage.{key}", name=name, unit=unit, value=now[key], before=known, better=better, note=note)
+
+    failed = f"{figures.count(now['errors'])} of {figures.count(now['total_calls'])} calls"
+    unpriced = f"without {figures.count(now['unpriced'])} of unknown price" if now["unpriced"] else ""
+    yield figure("total_conversations", "Conversations", "count", note=f"{figures.count(now['total_calls'])} calls")
+    yield _cost(figure("total_cost_usd", "Cost", "usd", "lower", unpriced), now, before)
+    yield figure("avg_cost_per_conversation", "Cost a conversation", "usd", "lower")
+    yield figure("total_tokens", "Tokens", "count")
+    yield figure("avg_latency_ms", "Average latency", "ms", "lower", f"p95 {figures.milliseconds(now['p95_latency_ms'])}")
+    yield figure("error_rate", "Failed calls", "share", "lower", failed)
+    for name in ("relevance", "groundedness", "coherence", "toxicity"):
+        if name in scores and scores[name]["mean"] is not None:
+            yield _score(name, scores[name], former.get(name))
+
+
+def _cost(figure: Headline, now: Row, before: Row | None) -> Headline:
+    """What has no priced call cost an unknown sum, not nothing."""
+    return msgspec.structs.replace(
+        figure,
+        value=None if nothing_priced(now) else figure.value,
+        before=None if before and nothing_priced(before) else figure.before,
+    )
+
+
+def nothing_priced(used: Row) -> bool:
+    """Whether no call has a price, though some should."""
+    return not used["total_cost_usd"] and 0 < used["unpriced"] >= used["total_calls"] - used["errors"]
+
+
+def _score(name: str, row: Row, former: Row | None) -> Headline:
+    return Headline(
+        key=f"scores.{name}.mean",
+        name=figures.name(name),
+        unit="score",
+        value=row["mean"],
+        before=former["mean"] if former else None,
+        low=row["low"],
+        high=row["high"],
+        better="lower" if name in LOWER_IS_BETTER else "higher",
+        note=f"{figures.count(row['n'])} scored",
+    )
+
+
+def _drivers(store: Store, selection: Selection, used: Row, dimension: str) -> Drivers:
+    rows = [row for row in usage_by(store, selection, dimension) if row["group"] or dimension == "model"]
+    shown = [_with_share(row, used["total_cost_usd"]) for row in rows[:SHOWN_DRIVERS]]
+    return Drivers(dimension=dimension, rows=shown, others=len(rows) - len(shown))
+
+
+def _with_share(row: Row, total: float) -> Row:
+    if nothing_priced(row):
+        return {**row, "total_cost_usd": None, "share": None}
+    return {**row, "share": row["total_cost_usd"] / total if total else None}
+
+
+def _gaps(used: Row, scores: dict[str, Row], health: dict[str, Any]) -> Iterable[Gap]:
+    answered = used["total_conversations"] - used["errors"]
+    if used["unpriced"]:
+        fix = "add the model's price to assay.toml, then run assay reprice"
+        yield Gap(key="unpriced", says="have no known price", calls=used["unpriced"], of=used["total_calls"], fix=fix)
+    if used["estimated"]:
+        fix = "ask for usage in streams: their costs are estimates too"
+        says = "have tokens estimated from their texts"
+        yield Gap(key="estimated", says=says, calls=used["estimated"], of=used["total_calls"], fix=fix)
+    for name, row in scores.items():
+        if row["not_assessable"]:
+            says = f"could not be assessed for {figures.name(name).lower()}"
+            yield Gap(
+                key=f"not_assessable.{name}",
+                says=says,
+                calls=row["not_assessable"],
+                of=row["n"] + row["not_assessable"],
+                fix="their reasons stand beside each conversation",
+            )
+    ingest = health.get("ingest") or {}
+    refused = sum(ingest.get(f"refused_{what}", 0) for what in ("spans", "events", "requests"))
+    if refused:
+        says = "were refused since the server's start, in all projects"
+        yield Gap(key="refused", says=says, calls=refused, of=0, fix=str(ingest.get("last_refusal", "")))
+    if not scores and answered > 0:
+        yield Gap(key="unscored", says="are not scored", calls=answered, of=answered, fix="assay doctor says why")
+
+
+def _bounds(selection: Selection) -> tuple[datetime, datetime]:
+    assert selection.since and selection.until  # noqa: S101 closed() has seen to it
+    return selection.since, selection.until
+
+
+def _whole(moment: datetime, micros: int) -> datetime:
+    return moment.astimezone(UTC).replace(microsecond=moment.microsecond // micros * micros)

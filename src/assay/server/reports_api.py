@@ -1,0 +1,72 @@
+"""The routes of reports: one at once, those that are scheduled, and sending one of these now."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+from fastapi import FastAPI, Query
+from fastapi.responses import Response
+
+from assay.alerts.rules import RuleBook
+from assay.config import ScheduledReport
+from assay.errors import AssayError, NotFound
+from assay.reports.content import TITLE, stamp
+from assay.reports.making import Circumstances, report
+from assay.reports.render import FORMATS, MEDIA_TYPES, known_format, render
+from assay.reports.schedule import send_now, shown
+from assay.server.api import Selected
+from assay.store.connect import Store
+
+LONGEST_TITLE = 200
+
+
+def add_reports(
+    app: FastAPI,
+    store: Store,
+    made: Circumstances,
+    scheduled: Sequence[ScheduledReport],
+    book: Callable[[], RuleBook] | None = None,
+) -> None:
+    """Add the routes to the API. `book` has the channels where a server runs that delivers."""
+
+    @app.get("/report")
+    def get_report(
+        selected: Selected,
+        format: Annotated[str, Query(json_schema_extra={"enum": list(FORMATS)})] = "md",
+        title: Annotated[str, Query(max_length=LONGEST_TITLE)] = TITLE,
+    ) -> Response:
+        """The report as a document: Markdown, HTML, PDF, or its figures as JSON. Without `since` from the first call on.
+
+        The HTML holds no script and asks for nothing.
+        """
+        known_format(format)
+        told = report(store, selected, made, title=title)
+        name = f"assay-report-{re.sub(r'[^0-9TZ]', '', stamp(told.until))[:8]}.{format}"
+        headers = {"Content-Disposition": f'inline; filename="{name}"', "X-Content-Type-Options": "nosniff"}
+        return Response(render(told, format), media_type=MEDIA_TYPES[format], headers=headers)
+
+    @app.get("/reports")
+    def get_reports() -> Response:
+        """The scheduled reports, with when each was due last and is due next."""
+        now = datetime.now(UTC)
+        return _json({"reports": [shown(one, now) for one in scheduled]})
+
+    @app.post("/reports/{name}/send", status_code=201)
+    def post_send(name: str) -> Response:
+        """Send a scheduled report now; the delivery log tells what became of it."""
+        one = next((one for one in scheduled if one.name == name), None)
+        if one is None:
+            there = ", ".join(known.name for known in scheduled) or "none: add [[report]] to assay.toml"
+            raise NotFound(f"no report is named {name!r}; there are: {there}")
+        if book is None:
+            raise AssayError("reports are sent by a running server: start `assay serve`")
+        sent = send_now(store, one, book())
+        return _json({"deliveries": [{"delivery_id": it.delivery_id, "channel": it.channel} for it in sent]}, 201)
+
+
+def _json(data: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(data), status, media_type="application/json")
