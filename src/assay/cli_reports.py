@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from assay.cli_options import Model, Project, Since, StoreUrl, Until, Url, asking, console
+from assay.cli_options import Json, Model, Project, Since, StoreUrl, Until, Url, asking, console
 from assay.client.monitor import Monitor
 from assay.errors import AssayError
 
@@ -33,6 +33,7 @@ def report(
         str | None, typer.Option(help="md, html, pdf or json.  [default: the file's ending, else md]")
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
+    as_json: Json = False,
     send: Annotated[str | None, typer.Option(help="Send this [[report]] of assay.toml now, to its channels.")] = None,
 ) -> None:
     """Write a report as Markdown, HTML or PDF: figures, quality, costs, errors, worst conversations, what to do."""
@@ -53,7 +54,7 @@ def report(
         if send is not None:
             _send(monitor, send)
         else:
-            _write(monitor, format or _format_of(output), output, filters)
+            _write(monitor, "json" if as_json else format or _format_of(output), output, filters)
 
 
 def _format_of(output: Path | None) -> str:
@@ -84,4 +85,6 @@ def _write(monitor: Monitor, format: str, output: Path | None, filters: dict[str
 def _send(monitor: Monitor, name: str) -> None:
     sent = monitor.send_report(name)
     channels = ", ".join(one["channel"] for one in sent)
-    console.print(f"report {name} goes to {channels}; `assay alerts deliveries` tells what becomes of it", soft_wrap=True)
+    console.print(
+        f"report {name} goes to {channels}; `assay alerts deliveries` tells what becomes of it", soft_wrap=True
+    )

@@ -7,12 +7,10 @@ from datetime import datetime
 
 import msgspec
 
+from assay.analytics.agreement import LOWER_IS_BETTER
 from assay.analytics.selection import Selection
 from assay.store.connect import Store
 from assay.store.spans import spans_with_ids
-
-LOWER_IS_BETTER = ("toxicity", "prompt_toxicity", "refusal")
-"""Scores of something bad; of all others more is better."""
 
 
 class Worst(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,13 +27,11 @@ class Worst(msgspec.Struct, frozen=True, kw_only=True):
     response: str
 
 
-def worst_calls(
-    store: Store, selection: Selection, sources: Mapping[str, str], *, each: int = 3
-) -> list[Worst]:
+def worst_calls(store: Store, selection: Selection, sources: Mapping[str, str], *, each: int = 3) -> list[Worst]:
     """The `each` conversations with the worst value of each score, worst first, in the order of `sources`.
 
-    `sources` has the names of the scores and whose verdicts count for each (as `quality` shows). Of equal values the newest call goes first; a value that could not be worse than
-    the best there is (1, or 0 where less is better) is nobody's worst and left out.
+    `sources` has the names of the scores and whose verdicts count for each (as `quality` shows). Of equal values the
+    newest call goes first; a value that could not be better (1, or 0 where less is better) is nobody's worst.
     """
     wanted = list(sources)
     where, parameters = selection.of_scores()
@@ -49,7 +45,13 @@ def worst_calls(
             AND value != if(has({{lower:Array(String)}}, name), 0, 1)
         ORDER BY name, goodness, started DESC, target LIMIT {{each:UInt32}} BY name
         """,
-        {**parameters, "names": wanted, "sources": list(sources.values()), "lower": list(LOWER_IS_BETTER), "each": each},
+        {
+            **parameters,
+            "names": wanted,
+            "sources": list(sources.values()),
+            "lower": sorted(LOWER_IS_BETTER),
+            "each": each,
+        },
     )
     if not rows:
         return []

@@ -149,7 +149,9 @@ def _time_axis(since: datetime, until: datetime, across: Scale, width: float = W
     """Times of UTC that are round, so many as have room."""
     first, last = since.timestamp(), until.timestamp()
     most = (width - LEFT) / 66
-    step = next((one for one in _STEPS if (last - first) / one <= most), math.ceil((last - first) / most / 86_400) * 86_400)
+    step = next(
+        (one for one in _STEPS if (last - first) / one <= most), math.ceil((last - first) / most / 86_400) * 86_400
+    )
     form = "%d %b" if step >= 86_400 else "%H:%M" if last - first <= 86_400 else "%d %b %H:%M"
     parts = list[Markup]()
     for number in range(math.ceil(first / step), math.floor(last / step) + 1):
@@ -181,10 +183,18 @@ def _dollar_ticks(ticks: Sequence[float]) -> Callable[[float], str]:
 
 def _svg(parts: Iterable[Markup], width: float, title: str, description: str) -> Markup:
     return Markup(
-        '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}. {}" font-family="{}" font-size="{}" fill="{}">'
-        "<title>{}</title><desc>{}</desc>{}</svg>"
+        '<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{title}. {description}"'
+        ' font-family="{font}" font-size="{size}" fill="{ink}">'
+        "<title>{title}</title><desc>{description}</desc>{parts}</svg>"
     ).format(
-        f"{width:g}", f"{HEIGHT:g}", title, description, _FONT, _FONT_SIZE, _INK, title, description, Markup("").join(parts)
+        width=f"{width:g}",
+        height=f"{HEIGHT:g}",
+        title=title,
+        description=description,
+        font=_FONT,
+        size=_FONT_SIZE,
+        ink=_INK,
+        parts=Markup("").join(parts),
     )
 
 

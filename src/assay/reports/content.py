@@ -11,18 +11,18 @@ from typing import Literal
 
 import msgspec
 
+from assay.analytics.compare import Change, Verdict
 from assay.analytics.worst import Worst
 from assay.store.connect import Row
 
 TITLE = "LLM monitoring summary report"
 
-Better = Literal["higher", "lower", ""]
-
 
 class Headline(msgspec.Struct, frozen=True, kw_only=True):
     """One figure at the top, with the one of the period before. `key` is where the API has it; None is unknown.
 
-    `low` and `high` are its 95% interval, where it has one; `note` says what qualifies it.
+    `low` and `high` are its 95% interval, where it has one; `verdict` is that of `compare`, "unknown" where there is none;
+    `note` says what qualifies it.
     """
 
     key: str
@@ -32,7 +32,7 @@ class Headline(msgspec.Struct, frozen=True, kw_only=True):
     before: float | None
     low: float | None = None
     high: float | None = None
-    better: Better = ""
+    verdict: Verdict = "unknown"
     note: str = ""
 
     @property
@@ -94,9 +94,20 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     latencies: list[Row] = []
     errors: list[Row] = []
     incidents: list[Row] = []
+    changes: list[Change] = []
     worst: list[Worst] = []
     gaps: list[Gap] = []
     recommendations: list[str] = []
+
+    @property
+    def clear_changes(self) -> list[Change]:
+        """What certainly changed, for the worse first, then for the better."""
+        return [one for verdict in ("worse", "better") for one in self.changes if one.verdict == verdict]
+
+    @property
+    def same(self) -> list[str]:
+        """The names of the figures that show no clear change."""
+        return [one.sentence.partition(":")[0] for one in self.changes if one.verdict == "same"]
 
     @property
     def empty(self) -> bool:

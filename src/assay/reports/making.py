@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 
 from assay import figures
+from assay.analytics.compare import Change, Verdict, compare, period_before
 from assay.analytics.selection import FILTERS, Selection
 from assay.analytics.summaries import quality, usage, usage_by
 from assay.analytics.trends import latencies, trends
-from assay.analytics.worst import LOWER_IS_BETTER, worst_calls
+from assay.analytics.worst import worst_calls
 from assay.errors import AssayError
-from assay.reports.content import TITLE, Better, Drivers, Gap, Headline, Report, stamp
+from assay.reports.content import TITLE, Drivers, Gap, Headline, Report, stamp
 from assay.reports.questions import errors_by_type, first_call, incidents_between
 from assay.reports.recommend import recommendations
 from assay.store.connect import Row, Store
@@ -43,7 +44,7 @@ def report(
     at = now or datetime.now(UTC)
     asked = closed(store, selection, at)
     since, until = _bounds(asked)
-    before = msgspec.structs.replace(asked, since=since - (until - since), until=since)
+    before = period_before(asked)
     used, used_before = usage(store, asked), usage(store, before)
     told = Report(
         title=title,
@@ -85,11 +86,12 @@ def command(selection: Selection) -> str:
 
 def _filled(store: Store, told: Report, asked: Selection, before: Selection, made: Circumstances) -> Report:
     judged, judged_before = (_scores(store, one) for one in (asked, before))
+    changes = compare(store, before, asked) if told.before else []
     over_time = trends(store, asked)
     bucket = f"{over_time.bucket_seconds}s"
     filled = msgspec.structs.replace(
         told,
-        headlines=list(_headlines(told.usage, told.before, judged, judged_before)),
+        headlines=list(_headlines(told.usage, told.before, judged, judged_before, changes)),
         scores=judged,
         scores_before=judged_before,
         bucket_seconds=over_time.bucket_seconds,
@@ -99,6 +101,7 @@ def _filled(store: Store, told: Report, asked: Selection, before: Selection, mad
         latencies=latencies(store, asked),
         errors=errors_by_type(store, asked),
         incidents=incidents_between(store, told.since, told.until),
+        changes=changes,
         worst=worst_calls(store, asked, {name: row["source"] for name, row in judged.items()}),
         gaps=list(_gaps(told.usage, judged, made.health())),
     )
@@ -110,22 +113,41 @@ def _scores(store: Store, selection: Selection) -> dict[str, Row]:
     return {name: found[name] for name in sorted(found) if name != THUMB}
 
 
-def _headlines(now: Row, before: Row | None, scores: dict[str, Row], former: dict[str, Row]) -> Iterable[Headline]:
-    def figure(key: str, name: str, unit: Any, better: Better = "", note: str = "") -> Headline:
-        known = before[key] if before else None
-        return Headline(key=f"usage.{key}", name=name, unit=unit, value=now[key], before=known, better=better, note=note)
+_COMPARED = {
+    "avg_latency_ms": "latency_ms",
+    "avg_cost_per_conversation": "cost_per_conversation_usd",
+    "error_rate": "error_rate",
+}
+"""Headline figures by the names under which `compare` has them."""
+
+
+def _headlines(
+    now: Row, before: Row | None, scores: dict[str, Row], former: dict[str, Row], changes: list[Change]
+) -> Iterable[Headline]:
+    verdicts: dict[str, Verdict] = {change.metric: change.verdict for change in changes}
+
+    def figure(key: str, name: str, unit: Any, note: str = "") -> Headline:
+        return Headline(
+            key=f"usage.{key}",
+            name=name,
+            unit=unit,
+            value=now[key],
+            before=before[key] if before else None,
+            verdict=verdicts.get(_COMPARED.get(key, ""), "unknown"),
+            note=note,
+        )
 
     failed = f"{figures.count(now['errors'])} of {figures.count(now['total_calls'])} calls"
     unpriced = f"without {figures.count(now['unpriced'])} of unknown price" if now["unpriced"] else ""
-    yield figure("total_conversations", "Conversations", "count", note=f"{figures.count(now['total_calls'])} calls")
-    yield _cost(figure("total_cost_usd", "Cost", "usd", "lower", unpriced), now, before)
-    yield figure("avg_cost_per_conversation", "Cost a conversation", "usd", "lower")
+    yield figure("total_conversations", "Conversations", "count")
+    yield _cost(figure("total_cost_usd", "Cost", "usd", unpriced), now, before)
+    yield figure("avg_cost_per_conversation", "Cost a conversation", "usd")
     yield figure("total_tokens", "Tokens", "count")
-    yield figure("avg_latency_ms", "Average latency", "ms", "lower", f"p95 {figures.milliseconds(now['p95_latency_ms'])}")
-    yield figure("error_rate", "Failed calls", "share", "lower", failed)
+    yield figure("avg_latency_ms", "Average latency", "ms", f"p95 {figures.milliseconds(now['p95_latency_ms'])}")
+    yield figure("error_rate", "Failed calls", "share", failed)
     for name in ("relevance", "groundedness", "coherence", "toxicity"):
         if name in scores and scores[name]["mean"] is not None:
-            yield _score(name, scores[name], former.get(name))
+            yield _score(name, scores[name], former.get(name), verdicts.get(name, "unknown"))
 
 
 def _cost(figure: Headline, now: Row, before: Row | None) -> Headline:
@@ -142,7 +164,7 @@ def nothing_priced(used: Row) -> bool:
     return not used["total_cost_usd"] and 0 < used["unpriced"] >= used["total_calls"] - used["errors"]
 
 
-def _score(name: str, row: Row, former: Row | None) -> Headline:
+def _score(name: str, row: Row, former: Row | None, verdict: Verdict) -> Headline:
     return Headline(
         key=f"scores.{name}.mean",
         name=figures.name(name),
@@ -151,7 +173,7 @@ def _score(name: str, row: Row, former: Row | None) -> Headline:
         before=former["mean"] if former else None,
         low=row["low"],
         high=row["high"],
-        better="lower" if name in LOWER_IS_BETTER else "higher",
+        verdict=verdict,
         note=f"{figures.count(row['n'])} scored",
     )
 
@@ -197,7 +219,8 @@ def _gaps(used: Row, scores: dict[str, Row], health: dict[str, Any]) -> Iterable
 
 
 def _bounds(selection: Selection) -> tuple[datetime, datetime]:
-    assert selection.since and selection.until  # noqa: S101 closed() has seen to it
+    if selection.since is None or selection.until is None:
+        raise AssayError("a report needs a beginning and an end")
     return selection.since, selection.until
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from assay import figures
-from assay.analytics.worst import LOWER_IS_BETTER
 from assay.reports.content import Report
 from assay.store.connect import Row
 
@@ -20,17 +19,21 @@ MOST_OF_COST = 0.5
 
 
 def recommendations(report: Report) -> list[str]:
-    """One sentence each on quality, speed and cost, then on what went wrong beside; none where there was no call."""
+    """What to do first, then what is within its limits: quality, speed and cost always, the rest where it went wrong.
+
+    Empty where there was no call.
+    """
     if report.empty:
         return []
+    said = [_on_quality(report.scores), _on_latency(report.usage), _on_cost(report.usage)]
+    well = [one for one in said if "within" in one]
     return [
-        _on_quality(report.scores),
-        _on_latency(report.usage),
-        _on_cost(report.usage),
-        *_on_errors(report),
         *_on_falls(report),
+        *(one for one in said if one not in well),
+        *_on_errors(report),
         *_on_drivers(report),
         *_on_gaps(report),
+        *well,
     ]
 
 
@@ -75,16 +78,10 @@ def _on_errors(report: Report) -> Iterable[str]:
 
 
 def _on_falls(report: Report) -> Iterable[str]:
-    """Scores whose intervals of both periods have nothing in common, and went the wrong way."""
-    for name, row in report.scores.items():
-        former = report.scores_before.get(name)
-        if not former or None in (row["low"], former["low"]):
-            continue
-        lower = name in LOWER_IS_BETTER
-        worse = row["low"] > former["high"] if lower else row["high"] < former["low"]
-        if worse:
-            was, now = _sure(former), _sure(row)
-            yield f"{figures.name(name)} got worse: {was} before, {now} now. Compare what changed: prompts, models, sources."
+    """What certainly got worse, each with its interval."""
+    worse = [change.sentence for change in report.clear_changes if change.verdict == "worse"]
+    if worse:
+        yield f"Worse than before: {'; '.join(worse)}. Compare prompts, models and releases of both periods."
 
 
 def _on_drivers(report: Report) -> Iterable[str]:

@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from assay import figures
 from assay.errors import AssayError
-from assay.palette import MODEL_COLOURS, SCORE_COLOURS
+from assay.palette import GREY, MODEL_COLOURS, SCORE_COLOURS
 from assay.reports.charts import cost_chart, cost_models, latency_chart, quality_chart
 from assay.reports.content import Headline, Report, stamp
 from assay.reports.pdf import pdf
@@ -33,13 +33,15 @@ FORMATS = tuple(MEDIA_TYPES)
 
 def render(report: Report, format: str) -> bytes:
     """The document in one of FORMATS. Raises AssayError for another, or where PDF cannot be made here."""
-    writers: dict[str, Callable[[Report], bytes]] = {
-        "md": lambda report: _template("report.md.jinja").render(report=report).encode(),
-        "html": lambda report: html(report).encode(),
-        "pdf": lambda report: pdf(html(report)),
-        "json": lambda report: msgspec.json.encode({**msgspec.structs.asdict(report), "empty": report.empty}),
-    }
-    return writers[known_format(format)](report)
+    match known_format(format):
+        case "md":
+            return _template("report.md.jinja").render(report=report).encode()
+        case "html":
+            return html(report).encode()
+        case "pdf":
+            return pdf(html(report))
+        case _:
+            return msgspec.json.encode({**msgspec.structs.asdict(report), "empty": report.empty})
 
 
 def known_format(format: str) -> str:
@@ -59,7 +61,7 @@ def html(report: Report) -> str:
         cost_chart=cost_chart(report.by_model, report.bucket_seconds, *span),
         cost_legend=list(zip(cost_models(report.by_model), MODEL_COLOURS, strict=False)),
         latency_chart=latency_chart(report.latencies, marks),
-        colour_of=lambda name: SCORE_COLOURS.get(name, "#7a8794"),
+        colour_of=_colour,
     )
 
 
@@ -120,11 +122,23 @@ def _environment(autoescape: bool) -> Environment:
         stamp=stamp,
         day=day,
         changed=changed,
-        figure=lambda figure: shown(figure.unit, figure.value),
-        was=lambda figure: shown(figure.unit, figure.before),
+        figure=_now,
+        was=_before,
         interval=interval,
     )
     return environment
+
+
+def _now(figure: Headline) -> str:
+    return shown(figure.unit, figure.value)
+
+
+def _before(figure: Headline) -> str:
+    return shown(figure.unit, figure.before)
+
+
+def _colour(name: str) -> str:
+    return SCORE_COLOURS.get(name, GREY)
 
 
 def interval(row: Any, form: str = "{:.3f}") -> str:
@@ -153,7 +167,9 @@ def plain(text: object, length: int = 140) -> str:
 
     What CommonMark and GitHub's Markdown give a meaning there is escaped: marks, brackets, and what begins an address.
     """
-    return _MEANT.sub(r"\\\g<0>", excerpt(str(text), length))
+    escaped = _MEANT.sub(r"\\\g<0>", excerpt(str(text), length))
+    return _NUMBERED.sub(r"\1\\\2", escaped)
 
 
-_MEANT = re.compile(r"[\\`*_{}\[\]<>&|~#$!@]|:(?=/)|(?<=www)\.|^[-+=]|^\d{1,9}[.)]", re.IGNORECASE)
+_MEANT = re.compile(r"[\\`*_{}\[\]<>&|~#$!@]|:(?=/)|(?<=www)\.|^[-+=]", re.IGNORECASE)
+_NUMBERED = re.compile(r"^(\d{1,9})([.)])(?=\s|$)")

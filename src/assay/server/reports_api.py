@@ -39,7 +39,7 @@ def add_reports(
         format: Annotated[str, Query(json_schema_extra={"enum": list(FORMATS)})] = "md",
         title: Annotated[str, Query(max_length=LONGEST_TITLE)] = TITLE,
     ) -> Response:
-        """The report as a document: Markdown, HTML, PDF, or its figures as JSON. Without `since` from the first call on.
+        """The report as Markdown, HTML or PDF, or its figures as JSON. Without `since` from the first call on.
 
         The HTML holds no script and asks for nothing.
         """
