@@ -21,8 +21,8 @@ TITLE = "LLM monitoring summary report"
 class Headline(msgspec.Struct, frozen=True, kw_only=True):
     """One figure at the top, with the one of the period before. `key` is where the API has it; None is unknown.
 
-    `low` and `high` are its 95% interval, where it has one; `verdict` is that of `compare`, "unknown" where there is none;
-    `note` says what qualifies it.
+    `low` and `high` are its 95% interval, where it has one; `verdict` is that of `compare`, "unknown" where it has
+    none; `note` says what qualifies it.
     """
 
     key: str

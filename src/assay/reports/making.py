@@ -212,7 +212,7 @@ def _gaps(used: Row, scores: dict[str, Row], health: dict[str, Any]) -> Iterable
     ingest = health.get("ingest") or {}
     refused = sum(ingest.get(f"refused_{what}", 0) for what in ("spans", "events", "requests"))
     if refused:
-        says = "were refused since the server's start, in all projects"
+        says = "were refused since the start of the server, in all projects"
         yield Gap(key="refused", says=says, calls=refused, of=0, fix=str(ingest.get("last_refusal", "")))
     if not scores and answered > 0:
         yield Gap(key="unscored", says="are not scored", calls=answered, of=answered, fix="assay doctor says why")

@@ -33,7 +33,9 @@ def _weasyprint() -> Any:
         raise NoPdf(NO_WEASYPRINT) from None
     except OSError:
         raise NoPdf(NO_PANGO) from None
-    logging.getLogger("fontTools").setLevel(logging.WARNING)
+    # They tell of every property for screens that print does without.
+    for name in ("weasyprint", "fontTools"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     return weasyprint
 
 

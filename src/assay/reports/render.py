@@ -143,8 +143,13 @@ def _colour(name: str) -> str:
 
 def interval(row: Any, form: str = "{:.3f}") -> str:
     """0.612 to 0.634, or why there is none. Of a row, or of anything with `low` and `high`."""
-    low, high = (row[name] if isinstance(row, dict) else getattr(row, name) for name in ("low", "high"))
+    low, high, mean = (row.get(name) if isinstance(row, dict) else getattr(row, name, 0) for name in _INTERVAL)
+    if mean is None:
+        return figures.UNKNOWN
     return "too few sessions" if low is None else f"{form.format(low)} to {form.format(high)}"
+
+
+_INTERVAL = ("low", "high", "mean")
 
 
 def day(moment: datetime) -> str:
@@ -171,5 +176,5 @@ def plain(text: object, length: int = 140) -> str:
     return _NUMBERED.sub(r"\1\\\2", escaped)
 
 
-_MEANT = re.compile(r"[\\`*_{}\[\]<>&|~#$!@]|:(?=/)|(?<=www)\.|^[-+=]", re.IGNORECASE)
+_MEANT = re.compile(r"[\\`*_{}\[\]<>&|~#$@]|:(?=/)|(?<=www)\.|^[-+=]", re.IGNORECASE)
 _NUMBERED = re.compile(r"^(\d{1,9})([.)])(?=\s|$)")
