@@ -151,9 +151,9 @@ class Monitor(Api):
         answer = self._request("GET", "/report", {**filters, "format": format}, timeout=REPORT_SECONDS)
         return {"pdf": lambda: answer.content, "json": answer.json}.get(format, lambda: answer.text)()
 
-    def reports(self) -> list[Answer]:
-        """The scheduled reports, with when each is due."""
-        return self._get("/reports", {})["reports"]
+    def reports(self) -> Answer:
+        """The scheduled `reports`, with when each is due, and `no_pdf`: why there is no PDF, "" where there is."""
+        return self._get("/reports", {})
 
     def send_report(self, name: str) -> list[Answer]:
         """Send a scheduled report now: the delivery log tells what became of it."""

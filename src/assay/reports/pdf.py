@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import cache
 from typing import Any
 
 from assay.errors import AssayError
@@ -24,6 +25,16 @@ def pdf(html: str) -> bytes:
     """The page as PDF, on A4. Nothing is fetched. Raises NoPdf."""
     weasyprint = _weasyprint()
     return weasyprint.HTML(string=html, url_fetcher=_refuse).write_pdf(pdf_variant="pdf/ua-1")
+
+
+@cache
+def why_no_pdf() -> str:
+    """Why PDF cannot be made on this machine, "" where it can."""
+    try:
+        _weasyprint()
+    except NoPdf as error:
+        return str(error)
+    return ""
 
 
 def _weasyprint() -> Any:

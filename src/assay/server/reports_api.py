@@ -16,6 +16,7 @@ from assay.config import ScheduledReport
 from assay.errors import AssayError, NotFound
 from assay.reports.content import TITLE, stamp
 from assay.reports.making import Circumstances, report
+from assay.reports.pdf import why_no_pdf
 from assay.reports.render import FORMATS, MEDIA_TYPES, known_format, render
 from assay.reports.schedule import send_now, shown
 from assay.server.api import Selected
@@ -51,9 +52,9 @@ def add_reports(
 
     @app.get("/reports")
     def get_reports() -> Response:
-        """The scheduled reports, with when each was due last and is due next."""
+        """The scheduled reports, with when each was due last and is due next; and why there is no PDF, if so."""
         now = datetime.now(UTC)
-        return _json({"reports": [shown(one, now) for one in scheduled]})
+        return _json({"reports": [shown(one, now) for one in scheduled], "no_pdf": why_no_pdf()})
 
     @app.post("/reports/{name}/send", status_code=201)
     def post_send(name: str) -> Response:
