@@ -206,14 +206,27 @@ def test_hostile_text_is_shown_and_does_nothing(server: Server, monitor: Monitor
 
     for conversation in conversations:
         conversation.get_by_test_id("stText").last.wait_for()
+    assert_inert(page, *HOSTILE)
+
+    page.goto(f"{server.url}/conversations?{urlencode({'project': hostile_project})}")
+    expect(page.get_by_test_id("stDataFrame").locator("td").filter(has_text="window.pwned").first).to_be_attached()
+    assert_inert(page)
+    for call in monitor.calls(project=hostile_project)["calls"]:
+        page.goto(f"{server.url}/conversations?call={call['span_id']}")
+        expect(page.get_by_text("Trace", exact=True).first).to_be_visible()
+        assert_inert(page, call["prompt"])
+    assert {urlsplit(url).netloc for url in requests} == {urlsplit(server.url).netloc}
+
+
+def assert_inert(page: Page, *attacks: str) -> None:
+    """The texts are shown as they are, and nothing of what they would like to become is there."""
     shown = text(page.locator("body"))
-    for attack in HOSTILE:
+    for attack in attacks:
         assert one_line(attack)[:80] in shown
     assert page.evaluate("window.pwned") is None
     texts = page.locator("[data-testid=stMarkdownContainer], [data-testid=stCaptionContainer], [data-testid=stText]")
     assert texts.locator(FOREIGN).evaluate_all("found => found.map(one => one.outerHTML)") == []
     assert page.locator("[href*=evil], [src*=evil], [onerror], [onload]").count() == 0
-    assert {urlsplit(url).netloc for url in requests} == {urlsplit(server.url).netloc}
 
 
 def test_an_empty_store_explains_the_first_call_and_shows_it_once_it_comes(

@@ -93,7 +93,7 @@ Compared with the same length of time before, from 2025-11-23T11:00:00Z.
 | Cost a conversation | $0.1100 | $0.0200 | +450.0\u202f% |  |
 | Tokens | 1,015 | 500 | +103.0\u202f% |  |
 | Average latency | 1.75 s | 500 ms | +250.0\u202f% | p95 3.97 s |
-| Failed calls | 20.0 % | 0.0 % | +20.0 points | 1 of 5 calls |
+| Failed calls | 20.0 % | 0.0 % | +20.0 points | 1 of 5 calls; 95% interval 1.8 % to 77.7 % |
 | Relevance | 0.750 | 0.900 | −0.150 | 2 scored; 95% interval 0.028 to 0.997 |
 | Toxicity | 0.250 | 0.000 | +0.250 | 2 scored; 95% interval 0.001 to 0.990 |
 
@@ -103,6 +103,7 @@ Compared with the same length of time before, from 2025-11-23T11:00:00Z.
 - Costs are high: \\$0.1100 a conversation. Look at the cost drivers below, and at the length of prompts.
 - 20.0 % of calls failed, most often with Timeout (1): see the errors below.
 - The model gpt-4o takes 100.0 % of the cost with 40.0 % of the calls.
+- The user ann takes 100.0 % of the cost with 40.0 % of the calls.
 - 1 of 5 calls have no known price: add the model's price to assay.toml, then run assay reprice.
 - 1 of 5 calls have tokens estimated from their texts: ask for usage in streams: their costs are estimates too.
 - Speed is within the limit of 2 s on average: 1.75 s on average, 5% took longer than 3.97 s.
@@ -132,6 +133,7 @@ In brackets stand 95% intervals of the difference to the period before.
 | user | calls | tokens | cost | share | unpriced |
 |---|---:|---:|---:|---:|---:|
 | ann | 2 | 1,000 | $0.2200 | 100.0 % | 0 |
+| (none given) | 3 | 15 | $0.000100 | 0.0 % | 1 |
 
 ## Speed
 
@@ -148,9 +150,9 @@ No alert rule fired.
 
 ## Worst conversations
 
-- Relevance 0.600, 2025-11-23T12:00:01Z, gpt-4o: Tell me a \\*joke\\*! (why relevance) [call WORST](http://assay.test/api/calls/WORST)
-- Relevance 0.900, 2025-11-23T12:00:00Z, gpt-4o: (empty) (why relevance) [call BETTER](http://assay.test/api/calls/BETTER)
-- Toxicity 0.500, 2025-11-23T12:00:01Z, gpt-4o: Tell me a \\*joke\\*! (why toxicity) [call WORST](http://assay.test/api/calls/WORST)
+- Relevance 0.600, 2025-11-23T12:00:01Z, gpt-4o: Tell me a \\*joke\\*! (why relevance) [call WORST](http://assay.test/conversations?call=WORST)
+- Relevance 0.900, 2025-11-23T12:00:00Z, gpt-4o: (empty) (why relevance) [call BETTER](http://assay.test/conversations?call=BETTER)
+- Toxicity 0.500, 2025-11-23T12:00:01Z, gpt-4o: Tell me a \\*joke\\*! (why toxicity) [call WORST](http://assay.test/conversations?call=WORST)
 
 ## What is not known
 
@@ -281,7 +283,7 @@ def test_quality_speed_and_cost_are_recommended_on_by_their_figures(usage: Any, 
 
 
 def test_what_failed_is_recommended_on_only_above_its_limit() -> None:
-    broken = [{"error_type": "Timeout", "calls": 2}]
+    broken = [{"error_type": "Timeout", "errors": 2}]
     said = recommendations(a_report(used(errors=2, error_rate=0.02), judged(), errors=broken))
     assert said[0] == "2.0 % of calls failed, most often with Timeout (2): see the errors below."
     assert "failed" not in " ".join(recommendations(a_report(used(error_rate=0.01), judged(), errors=broken)))
@@ -364,7 +366,9 @@ def a_report_with(text: str) -> Report:
         known,
         {},
         drivers=[Drivers(dimension="model", rows=[known], others=0)],
-        errors=[{"error_type": text, "calls": 1, "message": text}],
+        errors=[
+            {"error_type": text, "errors": 1, "share": 1.0, "message": text, "models": [{"model": text, "errors": 1}]}
+        ],
         incidents=[incident],
         by_model=[point],
         bucket_seconds=60,
@@ -424,7 +428,7 @@ def test_the_html_holds_no_script_and_asks_for_nothing(store: Store, project: st
     ]
     assert not re.search(r"url\(|@import", page)
     assert "default-src 'none'; style-src 'unsafe-inline'" in page
-    assert set(re.findall(r'href="([^"]+)/api/calls/', page)) == {"http://assay.test"}
+    assert set(re.findall(r'href="([^"]+)/conversations[?]call=', page)) == {"http://assay.test"}
     assert page.count('<svg class="chart"') == page.count("<title>") - 1 == 3, "each chart has a title"
 
 
@@ -496,6 +500,7 @@ def test_every_figure_of_a_report_is_the_apis(server: Server, monitor: Monitor, 
     answers = {
         "usage": monitor.usage(project=project, **span),
         "scores": monitor.quality(project=project, **span)["scores"],
+        "costs": monitor.costs(project=project, **span),
     }
     keys = re.findall(r'data-key="([^"]+)"[^>]*>([^<]*)<', page)
     assert len({key for key, _ in keys}) > 30
@@ -503,6 +508,8 @@ def test_every_figure_of_a_report_is_the_apis(server: Server, monitor: Monitor, 
         assert shown == as_shown(key, answers), key
     told = monitor.report("json", project=project, **span)
     assert told["usage"] == answers["usage"]
+    assert told["costs"] == answers["costs"]
+    assert told["errors"] == monitor.errors(project=project, **span)["types"]
     assert told["points"] == monitor.trends(project=project, **span)["points"]
     assert told["latencies"] == monitor.latencies(project=project, **span)
 

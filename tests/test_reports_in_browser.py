@@ -33,7 +33,7 @@ def test_a_report_runs_and_loads_nothing_and_prints_without_a_cut_chart(
     assert asked == [file.as_uri()]
     assert said == []
     assert page.evaluate("window.pwned") is None
-    assert page.locator("article img, article script, article a:not([href*='/api/calls/'])").count() == 0
+    assert page.locator("article img, article script, article a:not([href*='/conversations?call='])").count() == 0
     expect(page.locator('[data-key="usage.total_conversations"]')).to_have_text(str(told["total_conversations"]))
     expect(page.get_by_role("img", name="Mean scores over time")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 1280

@@ -90,7 +90,7 @@ def test_without_a_period_a_report_tells_of_the_day_week_or_month_before(every: 
         ({"period": "a while"}, '\'a while\' is no period: write for example "24h", "7d", "2w" or "1month"'),
         ({"format": "docx"}, "Input should be 'html', 'pdf' or 'md'"),
         ({"channels": []}, "at least 1 item"),
-        ({"filter": {"colour": "red"}}, "Input should be 'project', 'environment'"),
+        ({"filter": {"colour": "red"}}, "cannot filter by 'colour': choose of project, environment"),
         ({"chanels": ["x"]}, "report.0.chanels: Extra inputs are not permitted"),
     ],
 )

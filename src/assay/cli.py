@@ -14,6 +14,7 @@ from rich.text import Text
 from assay.cli_alerts import alerts
 from assay.cli_options import Host, Model, Port, Project, Since, StoreUrl, Until, Url, asking, console
 from assay.cli_quality import quality
+from assay.cli_questions import questions
 from assay.cli_reports import report
 from assay.config import load_config
 from assay.errors import AssayError
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.add_typer(quality, name="quality")
 app.add_typer(alerts, name="alerts")
 app.command()(report)
+app.add_typer(questions)
 
 
 def main() -> None:

@@ -8,26 +8,21 @@ from typing import Annotated, Any
 
 import typer
 
-from assay.cli_options import Json, Model, Project, Since, StoreUrl, Until, Url, asking, console
+from assay.cli_options import Json, StoreUrl, Url, asking, console, filtered
 from assay.client.monitor import Monitor
 from assay.errors import AssayError
 
 ENDINGS = {"md": "md", "markdown": "md", "html": "html", "htm": "html", "pdf": "pdf", "json": "json"}
 
 
+@filtered
 def report(
+    filters: dict[str, Any],
     url: Url = None,
     store: StoreUrl = None,
-    since: Since = None,
-    until: Until = None,
-    project: Project = None,
-    model: Model = None,
-    environment: Annotated[str | None, typer.Option(help="Only this environment.")] = None,
-    service: Annotated[str | None, typer.Option(help="Only this service.")] = None,
-    provider: Annotated[str | None, typer.Option(help="Only this provider.")] = None,
-    session_id: Annotated[str | None, typer.Option(help="Only this session.")] = None,
-    user_id: Annotated[str | None, typer.Option(help="Only this user.")] = None,
-    status: Annotated[str | None, typer.Option(help="Only calls that ended so: ok or error.")] = None,
+    by: Annotated[
+        list[str] | None, typer.Option(help="Tell the costs by release, tag:team ... as well; may be repeated.")
+    ] = None,
     title: Annotated[str | None, typer.Option(help="What stands above it.")] = None,
     format: Annotated[
         str | None, typer.Option(help="md, html, pdf or json.  [default: the file's ending, else md]")
@@ -37,24 +32,16 @@ def report(
     send: Annotated[str | None, typer.Option(help="Send this [[report]] of assay.toml now, to its channels.")] = None,
 ) -> None:
     """Write a report as Markdown, HTML or PDF: figures, quality, costs, errors, worst conversations, what to do."""
-    filters = {
-        "since": since,
-        "until": until,
-        "project": project,
-        "model": model,
-        "environment": environment,
-        "service": service,
-        "provider": provider,
-        "session_id": session_id,
-        "user_id": user_id,
-        "status": status,
-        "title": title,
-    }
     with asking(url, store) as monitor:
         if send is not None:
             _send(monitor, send)
         else:
-            _write(monitor, "json" if as_json else format or _format_of(output), output, filters)
+            _write(
+                monitor,
+                "json" if as_json else format or _format_of(output),
+                output,
+                {**filters, "title": title, "by": by},
+            )
 
 
 def _format_of(output: Path | None) -> str:

@@ -193,7 +193,11 @@ class Alerts(BaseModel, extra="forbid"):
     enabled: bool = True
 
 
-Filter = Literal["project", "environment", "service", "model", "provider", "session_id", "user_id", "status"]
+FILTERS = (
+    *("project", "environment", "service", "release", "model", "provider", "operation"),
+    *("session_id", "user_id", "status", "error_type"),
+)
+"""What a report can be narrowed by, beside `tag:KEY`."""
 
 
 class ScheduledReport(BaseModel, extra="forbid"):
@@ -210,7 +214,21 @@ class ScheduledReport(BaseModel, extra="forbid"):
     format: Literal["html", "pdf", "md"] = "html"
     channels: Annotated[list[str], Field(min_length=1)]
     title: Annotated[str, Field(max_length=200)] = ""
-    filter: dict[Filter, str] = {}
+    filter: dict[str, str] = {}
+    by: list[str] = []
+    """Dimensions whose shares of the cost are told beside those of models and users: release, tag:team ..."""
+
+    @field_validator("filter")
+    @classmethod
+    def _can_filter(cls, filter: dict[str, str]) -> dict[str, str]:
+        if unknown := next((name for name in filter if name not in FILTERS and not re.match("tag:.", name)), None):
+            raise ValueError(f"cannot filter by {unknown!r}: choose of {', '.join(FILTERS)}, or tag:KEY")
+        return filter
+
+    @field_validator("by")
+    @classmethod
+    def _are_dimensions(cls, by: list[str]) -> list[str]:
+        return list(cls._can_filter(dict.fromkeys(by, "")))
 
     @field_validator("every")
     @classmethod

@@ -34,7 +34,7 @@ def connect(url: str | None = None, *, api_key: str | None = None, timeout_secon
 
 
 class Monitor(Api):
-    """Questions to one server. Filters are keywords: since="24h", until=..., project=, model=, session_id=, ...
+    """Questions to one server. Filters are keywords: since="24h", until=..., project=, model=, tag="team:search", ...
 
     Every method raises NotFound, ServerError where no server answers, or AssayError with the server's reason.
     """
@@ -58,15 +58,52 @@ class Monitor(Api):
         return self._get("/quality", filters)
 
     def trends(self, **filters: Any) -> Answer:
-        """`points` over time, with bucket= and group_by= if wanted."""
+        """`points` over time, with bucket=, group_by=, metric= (one or a list) and tz= if wanted."""
         return self._get("/trends", filters)
 
     def trends_frame(self, **filters: Any) -> pd.DataFrame:
         """The points of `trends` as a pandas DataFrame, its scores as columns (relevance, relevance_low, _high, _n)."""
         points = self.trends(**filters)["points"]
         return _frame(
-            [{**point, **point.pop("scores"), **_bounds(point.pop("intervals"))} for point in points], "bucket"
+            [{**point, **point.pop("scores", {}), **_bounds(point.pop("intervals", {}))} for point in points], "bucket"
         )
+
+    def top(self, group_by: str, **filters: Any) -> Answer:
+        """`top`: users, sessions, prompts, models or another dimension by= cost, calls, tokens, latency or failures."""
+        return self._get("/top", {"group_by": group_by, **filters})
+
+    def sessions(self, **filters: Any) -> Answer:
+        """One page: `sessions` and `next_cursor`. Also order=, limit=, cursor=."""
+        return self._get("/sessions", filters)
+
+    def session(self, session_id: str, **more: Any) -> Answer:
+        """One session with its calls in order, by trace: project= if it is in several; limit=, cursor=."""
+        return self._get(f"/sessions/{quote(session_id, safe='')}", more)
+
+    def errors(self, **filters: Any) -> Answer:
+        """The error rate with its interval, and `types`: each error type; with group_by= also `groups`."""
+        return self._get("/errors", filters)
+
+    def costs(self, **filters: Any) -> Answer:
+        """Cost split into input, output and what caching saved, and unpriced models; with group_by= also `groups`."""
+        return self._get("/costs", filters)
+
+    def speed(self, **filters: Any) -> Answer:
+        """Percentiles of latency, time to first token and output tokens per second; `groups` by group_by=model."""
+        return self._get("/speed", filters)
+
+    def frame(self, question: str, *asked: Any, **filters: Any) -> pd.DataFrame:
+        """The rows of another question as a pandas DataFrame: frame("top", "users", by="cost"), frame("sessions").
+
+        Rows are those of top, sessions, errors (its types), latencies, and the `groups` of usage, costs and speed.
+        """
+        rows = _ROWS.get(question)
+        if rows is None:
+            raise AssayError(f"there is no table of {question!r}: choose one of {', '.join(_ROWS)}")
+        answer = getattr(self, question)(*asked, **filters)
+        if isinstance(answer, dict) and rows not in answer:
+            raise AssayError(f"a table of {question} has a row a group: add group_by=, for example group_by='model'")
+        return _frame(answer[rows] if isinstance(answer, dict) else answer, "first_at", "last_at")
 
     def latencies(self, **filters: Any) -> list[Answer]:
         """How many conversations took from_ms to to_ms."""
@@ -86,6 +123,12 @@ class Monitor(Api):
         if not span_id.isalnum():
             raise NotFound(f"{span_id!r} is no span id: those are hexadecimal")
         return self._get(f"/calls/{span_id}", {})
+
+    def trace(self, trace_id: str) -> list[Answer]:
+        """All spans of a trace in the order of their starts; `duplicate_of` names the span that counts a call."""
+        if not trace_id.isalnum():
+            raise NotFound(f"{trace_id!r} is no trace id: those are hexadecimal")
+        return self._get(f"/traces/{trace_id}", {})["spans"]
 
     def agreement(self, **filters: Any) -> Answer:
         """How well each scorer agrees with people (`scorers`) and people with each other (`raters`); threshold=."""
@@ -231,12 +274,25 @@ def _bounds(intervals: dict[str, Answer]) -> Answer:
     return {f"{name}_{bound}": figure for name, interval in intervals.items() for bound, figure in interval.items()}
 
 
-def _frame(rows: list[Answer], time_column: str) -> pd.DataFrame:
+_ROWS = {
+    "top": "top",
+    "sessions": "sessions",
+    "errors": "types",
+    "latencies": "bins",
+    "usage": "groups",
+    "costs": "groups",
+    "speed": "groups",
+}
+"""Questions to the part of their answer that is a table."""
+
+
+def _frame(rows: list[Answer], *time_columns: str) -> pd.DataFrame:
     try:
         import pandas as pd
     except ImportError:
         raise AssayError("data frames need pandas: pip install pandas") from None
     frame = pd.DataFrame(rows)
-    if time_column in frame:
-        frame[time_column] = pd.to_datetime(frame[time_column], utc=True, format="ISO8601")
+    for column in time_columns:
+        if column in frame:
+            frame[column] = pd.to_datetime(frame[column], utc=True, format="ISO8601")
     return frame

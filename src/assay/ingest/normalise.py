@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 REPORTED_COST = "assay.reported_cost_usd"
 """The attribute that keeps what the sender says the call cost."""
 
+RELEASE = "service.version"
+"""The resource's attribute, kept with the call's own, that tells which release of the application called."""
+
 EARLIEST_NS = 946_684_800 * 10**9
 """2000-01-01: a span that claims to be older has a broken clock."""
 
@@ -37,7 +40,7 @@ def normalise(raw: RawSpan, prices: Prices, max_future_seconds: float = 86_400.0
     """The span to store. Raises MalformedTelemetry where its times are absurd."""
     _require_sane_times(raw, max_future_seconds)
     columns, consumed = _read(raw)
-    attributes = _remaining(raw.attributes, consumed)
+    attributes = _release(raw) | _remaining(raw.attributes, consumed)
     columns.setdefault("started_at", raw.start_ns // 1000)
     latency_ms = columns.setdefault("latency_ms", max(raw.end_ns - raw.start_ns, 0) / 1e6)
     columns.update(_error(raw, columns), **_origin(raw, columns), **_model(columns))
@@ -103,6 +106,11 @@ def _origin(raw: RawSpan, columns: dict[str, Any]) -> dict[str, str]:
         "session_id": columns.get("session_id") or text(attributes, "session.id"),
         "user_id": columns.get("user_id") or text(attributes, "user.id", "enduser.id"),
     }
+
+
+def _release(raw: RawSpan) -> dict[str, str]:
+    release = text(raw.resource, RELEASE)
+    return {RELEASE: release} if release else {}
 
 
 def _model(columns: dict[str, Any]) -> dict[str, str]:

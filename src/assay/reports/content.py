@@ -93,6 +93,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     drivers: list[Drivers] = []
     latencies: list[Row] = []
     errors: list[Row] = []
+    costs: Row | None = None
     incidents: list[Row] = []
     changes: list[Change] = []
     worst: list[Worst] = []

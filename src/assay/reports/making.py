@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,35 +11,47 @@ import msgspec
 
 from assay import figures
 from assay.analytics.compare import Change, Verdict, compare, period_before
-from assay.analytics.selection import FILTERS, Selection
+from assay.analytics.costs import costs
+from assay.analytics.errors import errors
+from assay.analytics.selection import FILTERS, TAG, Selection
 from assay.analytics.summaries import quality, usage, usage_by
 from assay.analytics.trends import latencies, trends
 from assay.analytics.worst import worst_calls
 from assay.errors import AssayError
+from assay.ingest.pricing import Prices
 from assay.reports.content import TITLE, Drivers, Gap, Headline, Report, stamp
-from assay.reports.questions import errors_by_type, first_call, incidents_between
+from assay.reports.questions import first_call, incidents_between
 from assay.reports.recommend import recommendations
 from assay.store.connect import Row, Store
 
 SHOWN_DRIVERS = 8
+DRIVERS = ("model", "project", "user_id")
+"""Whose shares of the cost are told; of projects only where there are several."""
 THUMB = "thumb"
 """What people click is no score of an answer: the page compares it with the scores."""
 
 
 class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
-    """What a report says of where it was made: Assay's version, the server's URL, and figures of GET /api/health."""
+    """Where a report is made: Assay's version, the server's URL, its prices, and the figures of GET /api/health."""
 
     version: str
     url: str = ""
+    prices: Prices | None = None
     health: Callable[[], dict[str, Any]] = dict
 
 
 def report(
-    store: Store, selection: Selection, made: Circumstances, now: datetime | None = None, title: str = TITLE
+    store: Store,
+    selection: Selection,
+    made: Circumstances,
+    now: datetime | None = None,
+    title: str = TITLE,
+    by: Sequence[str] = (),
 ) -> Report:
     """The report on these calls. An open range is closed: it begins with the first call, and ends now.
 
-    Raises AssayError where the range ends before it begins.
+    `by` are dimensions whose shares of the cost are told beside those of DRIVERS. Raises AssayError for one there is
+    not, and where the range ends before it begins.
     """
     at = now or datetime.now(UTC)
     asked = closed(store, selection, at)
@@ -53,13 +65,13 @@ def report(
         since=since,
         until=until,
         before_since=since - (until - since),
-        filters={name: value for name in FILTERS if (value := getattr(asked, name)) is not None},
-        command=command(asked),
+        filters=filters_of(asked),
+        command=command(asked, by),
         url=made.url,
         usage=used,
         before=used_before if used_before["total_calls"] else None,
     )
-    return told if told.empty else _filled(store, told, asked, before, made)
+    return told if told.empty else _filled(store, told, asked, before, made, by)
 
 
 def closed(store: Store, selection: Selection, now: datetime) -> Selection:
@@ -76,30 +88,53 @@ def closed(store: Store, selection: Selection, now: datetime) -> Selection:
     return msgspec.structs.replace(selection, since=since, until=until)
 
 
-def command(selection: Selection) -> str:
+def command(selection: Selection, by: Sequence[str] = ()) -> str:
     """What to type to make the report again."""
     since, until = _bounds(selection)
-    options = {"since": stamp(since), "until": stamp(until)}
-    options |= {name.replace("_", "-"): value for name in FILTERS if (value := getattr(selection, name)) is not None}
-    return " ".join(["assay report", *(f"--{name}={shlex.quote(value)}" for name, value in options.items())])
+    options = [("since", stamp(since)), ("until", stamp(until))]
+    for name, value in filters_of(selection).items():
+        is_tag = name.startswith(TAG)
+        options.append(("tag", f"{name.removeprefix(TAG)}:{value}") if is_tag else (_OPTIONS.get(name, name), value))
+    options += [("by", name) for name in by]
+    return " ".join(["assay report", *(f"--{name}={shlex.quote(value)}" for name, value in options)])
 
 
-def _filled(store: Store, told: Report, asked: Selection, before: Selection, made: Circumstances) -> Report:
+_OPTIONS = {"session_id": "session", "user_id": "user", "error_type": "error-type"}
+
+
+def filters_of(selection: Selection) -> dict[str, str]:
+    """What narrows the selection, by name; a tag as `tag:KEY`."""
+    named = {name: value for name in FILTERS if (value := getattr(selection, name)) is not None}
+    return named | {f"{TAG}{key}": value for key, value in selection.tags}
+
+
+def narrowed(filters: Mapping[str, str], since: datetime, until: datetime) -> Selection:
+    """The selection of a range that these filters narrow: `filters_of` the other way round."""
+    named = {name: value for name, value in filters.items() if not name.startswith(TAG)}
+    tags = tuple((name.removeprefix(TAG), value) for name, value in filters.items() if name.startswith(TAG))
+    return Selection(since=since, until=until, tags=tags, **named)
+
+
+def _filled(
+    store: Store, told: Report, asked: Selection, before: Selection, made: Circumstances, by: Sequence[str]
+) -> Report:
     judged, judged_before = (_scores(store, one) for one in (asked, before))
+    failed = errors(store, asked)
     changes = compare(store, before, asked) if told.before else []
     over_time = trends(store, asked)
     bucket = f"{over_time.bucket_seconds}s"
     filled = msgspec.structs.replace(
         told,
-        headlines=list(_headlines(told.usage, told.before, judged, judged_before, changes)),
+        headlines=list(_headlines(told.usage, told.before, failed, judged, judged_before, changes)),
         scores=judged,
         scores_before=judged_before,
         bucket_seconds=over_time.bucket_seconds,
         points=over_time.points,
         by_model=trends(store, asked, bucket, "model", scores=False).points,
-        drivers=[_drivers(store, asked, told.usage, dimension) for dimension in ("model", "user_id")],
+        drivers=[_drivers(store, asked, told.usage, name) for name in dict.fromkeys([*DRIVERS, *by])],
         latencies=latencies(store, asked),
-        errors=errors_by_type(store, asked),
+        errors=failed["types"],
+        costs=costs(store, made.prices, asked) if made.prices else None,
         incidents=incidents_between(store, told.since, told.until),
         changes=changes,
         worst=worst_calls(store, asked, {name: row["source"] for name, row in judged.items()}),
@@ -122,7 +157,12 @@ _COMPARED = {
 
 
 def _headlines(
-    now: Row, before: Row | None, scores: dict[str, Row], former: dict[str, Row], changes: list[Change]
+    now: Row,
+    before: Row | None,
+    failed: Row,
+    scores: dict[str, Row],
+    former: dict[str, Row],
+    changes: list[Change],
 ) -> Iterable[Headline]:
     verdicts: dict[str, Verdict] = {change.metric: change.verdict for change in changes}
 
@@ -137,14 +177,15 @@ def _headlines(
             note=note,
         )
 
-    failed = f"{figures.count(now['errors'])} of {figures.count(now['total_calls'])} calls"
+    of_all = f"{figures.count(now['errors'])} of {figures.count(now['total_calls'])} calls"
     unpriced = f"without {figures.count(now['unpriced'])} of unknown price" if now["unpriced"] else ""
     yield figure("total_conversations", "Conversations", "count")
     yield _cost(figure("total_cost_usd", "Cost", "usd", unpriced), now, before)
     yield figure("avg_cost_per_conversation", "Cost a conversation", "usd")
     yield figure("total_tokens", "Tokens", "count")
     yield figure("avg_latency_ms", "Average latency", "ms", f"p95 {figures.milliseconds(now['p95_latency_ms'])}")
-    yield figure("error_rate", "Failed calls", "share", failed)
+    rate = figure("error_rate", "Failed calls", "share", of_all)
+    yield msgspec.structs.replace(rate, low=failed["low"], high=failed["high"])
     for name in ("relevance", "groundedness", "coherence", "toxicity"):
         if name in scores and scores[name]["mean"] is not None:
             yield _score(name, scores[name], former.get(name), verdicts.get(name, "unknown"))
@@ -179,7 +220,11 @@ def _score(name: str, row: Row, former: Row | None, verdict: Verdict) -> Headlin
 
 
 def _drivers(store: Store, selection: Selection, used: Row, dimension: str) -> Drivers:
-    rows = [row for row in usage_by(store, selection, dimension) if row["group"] or dimension == "model"]
+    rows = usage_by(store, selection, dimension)
+    if dimension != "model" and not any(row["group"] for row in rows):
+        rows = []
+    if dimension == "project" and len(rows) < 2:
+        rows = []
     shown = [_with_share(row, used["total_cost_usd"]) for row in rows[:SHOWN_DRIVERS]]
     return Drivers(dimension=dimension, rows=shown, others=len(rows) - len(shown))
 

@@ -1,4 +1,4 @@
-"""What only reports ask: when the calls began, what broke, and which incidents fell into a range of time."""
+"""What only reports ask: when the calls began, and which incidents fell into a range of time."""
 
 from __future__ import annotations
 
@@ -16,19 +16,6 @@ def first_call(store: Store, selection: Selection) -> datetime | None:
     where, parameters = selection.of_calls()
     [row] = store.query(f"SELECT count() AS calls, min(started_at) AS first FROM spans WHERE {where}", parameters)
     return row["first"] if row["calls"] else None
-
-
-def errors_by_type(store: Store, selection: Selection) -> list[Row]:
-    """Failed calls by `error_type` ("" where none was given), the most frequent first, with the newest's `message`."""
-    where, parameters = selection.of_calls()
-    return store.query(
-        f"""
-        SELECT error_type, count() AS calls, argMax(error_message, started_at) AS message, max(started_at) AS last_at
-        FROM spans FINAL WHERE {where} AND status = 'error'
-        GROUP BY error_type ORDER BY calls DESC, error_type LIMIT 100
-        """,
-        parameters,
-    )
 
 
 def incidents_between(store: Store, since: datetime, until: datetime) -> list[Row]:

@@ -69,12 +69,12 @@ def _on_cost(used: Row) -> str:
 
 
 def _on_errors(report: Report) -> Iterable[str]:
-    if report.usage["error_rate"] <= ERRORS_BORNE or not report.errors:
+    if not report.errors or report.usage["error_rate"] <= ERRORS_BORNE:
         return
     most = report.errors[0]
     share = figures.percent(report.usage["error_rate"])
     name = most["error_type"] or "an error without a type"
-    yield f"{share} of calls failed, most often with {name} ({figures.count(most['calls'])}): see the errors below."
+    yield f"{share} of calls failed, most often with {name} ({figures.count(most['errors'])}): see the errors below."
 
 
 def _on_falls(report: Report) -> Iterable[str]:

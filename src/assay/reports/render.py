@@ -141,15 +141,14 @@ def _colour(name: str) -> str:
     return SCORE_COLOURS.get(name, GREY)
 
 
-def interval(row: Any, form: str = "{:.3f}") -> str:
-    """0.612 to 0.634, or why there is none. Of a row, or of anything with `low` and `high`."""
-    low, high, mean = (row.get(name) if isinstance(row, dict) else getattr(row, name, 0) for name in _INTERVAL)
+def interval(of: Any) -> str:
+    """0.612 to 0.634, or why there is none: of a row, or of a headline in its unit."""
+    if isinstance(of, Headline):
+        return f"{shown(of.unit, of.low)} to {shown(of.unit, of.high)}"
+    low, high, mean = (of.get(name) for name in ("low", "high", "mean"))
     if mean is None:
         return figures.UNKNOWN
-    return "too few sessions" if low is None else f"{form.format(low)} to {form.format(high)}"
-
-
-_INTERVAL = ("low", "high", "mean")
+    return "too few sessions" if low is None else f"{low:.3f} to {high:.3f}"
 
 
 def day(moment: datetime) -> str:

@@ -17,11 +17,10 @@ from typing import Any
 from assay.alerts.channels import Document
 from assay.alerts.notify import notification
 from assay.alerts.rules import RuleBook
-from assay.analytics.selection import Selection
 from assay.config import ScheduledReport
 from assay.errors import AssayError
 from assay.reports.content import TITLE, stamp
-from assay.reports.making import Circumstances, report
+from assay.reports.making import Circumstances, narrowed, report
 from assay.reports.render import MEDIA_TYPES, render, summary
 from assay.store.connect import Store
 from assay.store.incidents import DeliveryAttempt, as_micros, insert_attempts, known_deliveries
@@ -122,6 +121,7 @@ def message(one: ScheduledReport, channel: str, due: datetime, now: datetime) ->
         "since": stamp(since),
         "until": stamp(until),
         "filter": one.filter,
+        "by": one.by,
     }
     delivery_id = hashlib.sha256(key.encode()).hexdigest()[:24]
     return notification(channel, delivery_id, "report", as_micros(now), schema=SCHEMA, report=told)
@@ -133,8 +133,7 @@ def document(store: Store, made: Circumstances, body: Mapping[str, Any]) -> Docu
     if not told:
         return None
     since, until = (datetime.fromisoformat(told[bound]) for bound in ("since", "until"))
-    selection = Selection(since=since, until=until, **told["filter"])
-    found = report(store, selection, made, title=told["title"])
+    found = report(store, narrowed(told["filter"], since, until), made, title=told["title"], by=told["by"])
     return Document(
         filename=f"{told['name']}-{told['due'][:10]}.{told['format']}",
         media_type=MEDIA_TYPES[told["format"]].partition(";")[0],

@@ -78,7 +78,7 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
         stack.callback(housekeeper.stop)
         housekeeper.start()
         health = Health(store, journal, writer, receiver, readers, settler, scoring, judge)
-        circumstances = Circumstances(version=VERSION, url=url, health=lambda: health.figures()[1])
+        circumstances = Circumstances(version=VERSION, url=url, prices=prices, health=lambda: health.figures()[1])
         alerting = Alerting(store, config, url, health.figures, circumstances)
         stack.callback(alerting.stop)
         alerting.start()
@@ -124,7 +124,7 @@ def answering(config: Config, url: str) -> Generator[ASGIApp]:
             quality_settings=config.quality,
         )
         add_alert_routes(answers, store, config.alerts.rules)
-        add_reports(answers, store, Circumstances(version=VERSION), config.report)
+        add_reports(answers, store, Circumstances(version=VERSION, prices=Prices(config.prices)), config.report)
         yield Starlette(routes=[Mount("/api", answers)])
 
 

@@ -39,13 +39,14 @@ def add_reports(
         selected: Selected,
         format: Annotated[str, Query(json_schema_extra={"enum": list(FORMATS)})] = "md",
         title: Annotated[str, Query(max_length=LONGEST_TITLE)] = TITLE,
+        by: Annotated[list[str], Query(description="dimensions whose costs are told too: release, tag:team")] = [],  # noqa: B006
     ) -> Response:
         """The report as Markdown, HTML or PDF, or its figures as JSON. Without `since` from the first call on.
 
         The HTML holds no script and asks for nothing.
         """
         known_format(format)
-        told = report(store, selected, made, title=title)
+        told = report(store, selected, made, title=title, by=by)
         name = f"assay-report-{re.sub(r'[^0-9TZ]', '', stamp(told.until))[:8]}.{format}"
         headers = {"Content-Disposition": f'inline; filename="{name}"', "X-Content-Type-Options": "nosniff"}
         return Response(render(told, format), media_type=MEDIA_TYPES[format], headers=headers)
