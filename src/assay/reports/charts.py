@@ -26,17 +26,25 @@ _WIDEST_BAND = 0.5
 Scale = Callable[[float], float]
 
 
-def quality_chart(points: Sequence[Row], names: Sequence[str], since: datetime, until: datetime) -> Markup:
+def quality_chart(
+    points: Sequence[Row], names: Sequence[str], bucket_seconds: int, since: datetime, until: datetime
+) -> Markup:
     """Each score's mean over time, 0..1, in the band of its 95% interval."""
     drawn = [name for name in names if any(point["scores"].get(name) is not None for point in points)]
     if not drawn:
         return Markup("")
     across, up = _time_scale(since, until, WIDE), _scale(0, 1, HEIGHT - BOTTOM, TOP)
+
+    def place(point: Row) -> float:
+        """The middle of what the range has of the point's stretch of time."""
+        start = point["bucket"].timestamp()
+        return across((max(start, since.timestamp()) + min(start + bucket_seconds, until.timestamp())) / 2)
+
     parts = [*_grid([0, 0.25, 0.5, 0.75, 1], up, WIDE, "{:.2f}".format), *_time_axis(since, until, across)]
     for name in drawn:
         colour = SCORE_COLOURS.get(name, GREY)
-        parts += [_band(run, colour) for run in _band_runs(points, name, across, up)]
-        line = [(across(_at(point)), up(point["scores"][name])) for point in points if name in point["scores"]]
+        parts += [_band(run, colour) for run in _band_runs(points, name, place, up)]
+        line = [(place(point), up(point["scores"][name])) for point in points if name in point["scores"]]
         parts.append(_line(line, colour))
     last = ", ".join(f"{figures.name(name)} {figures.score(_last(points, name))}" for name in drawn)
     return _svg(parts, WIDE, "Mean scores over time, from 0 to 1", f"In the last stretch: {last}.")
@@ -112,7 +120,9 @@ def nice_ticks(highest: float, *, whole: bool = False) -> list[float]:
     return [step * number for number in range(math.ceil(highest / step - 1e-9) + 1)]
 
 
-def _band_runs(points: Iterable[Row], name: str, across: Scale, up: Scale) -> list[list[tuple[float, float, float]]]:
+def _band_runs(
+    points: Iterable[Row], name: str, place: Callable[[Row], float], up: Scale
+) -> list[list[tuple[float, float, float]]]:
     """Stretches of (x, low, high) without a point whose interval is unknown."""
     runs: list[list[tuple[float, float, float]]] = [[]]
     for point in points:
@@ -122,16 +132,12 @@ def _band_runs(points: Iterable[Row], name: str, across: Scale, up: Scale) -> li
         if low is None or high - low > _WIDEST_BAND:
             runs.append([])
         else:
-            runs[-1].append((across(_at(point)), up(low), up(high)))
+            runs[-1].append((place(point), up(low), up(high)))
     return [run for run in runs if len(run) > 1]
 
 
 def _last(points: Sequence[Row], name: str) -> float | None:
     return next((point["scores"][name] for point in reversed(points) if name in point["scores"]), None)
-
-
-def _at(point: Row) -> float:
-    return point["bucket"].timestamp()
 
 
 def _scale(low: float, high: float, start: float, end: float) -> Scale:

@@ -87,12 +87,12 @@ def _on_falls(report: Report) -> Iterable[str]:
 def _on_drivers(report: Report) -> Iterable[str]:
     for drivers in report.drivers:
         top = drivers.rows[0] if drivers.rows else None
-        if not top or len(drivers.rows) < 2 or not top["share"] or top["share"] <= MOST_OF_COST:
+        if not top or len(drivers.rows) < 2 or not top["group"] or (top["share"] or 0) <= MOST_OF_COST:
             continue
-        what = {"model": "The model", "user_id": "The user"}.get(drivers.dimension, "The " + drivers.dimension)
+        what = "The " + drivers.dimension.removeprefix("tag:").removesuffix("_id")
         calls = figures.percent(top["total_calls"] / report.usage["total_calls"])
         share = figures.percent(top["share"])
-        yield f"{what} {top['group'] or '(none given)'} takes {share} of the cost with {calls} of the calls."
+        yield f"{what} {top['group']} takes {share} of the cost with {calls} of the calls."
 
 
 def _on_gaps(report: Report) -> Iterable[str]:

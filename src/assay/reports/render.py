@@ -57,7 +57,7 @@ def html(report: Report) -> str:
     span = (report.since, report.until)
     return _template("report.html.jinja").render(
         report=report,
-        quality_chart=quality_chart(report.points, list(report.scores), *span),
+        quality_chart=quality_chart(report.points, list(report.scores), report.bucket_seconds, *span),
         cost_chart=cost_chart(report.by_model, report.bucket_seconds, *span),
         cost_legend=list(zip(cost_models(report.by_model), MODEL_COLOURS, strict=False)),
         latency_chart=latency_chart(report.latencies, marks),
