@@ -142,7 +142,7 @@ def test_commands_show_tables_in_which_texts_of_users_are_texts(asked: Asked) ->
     assert "1 of 3 calls failed" in shown["errors --group-by tag:team"]
     assert "[bold]wait[/bold]" in shown["errors --group-by tag:team"]
     assert "ada" in shown["top users"]
-    assert "100.00%" in shown["top users"]
+    assert "2 of 2 values of user_id" in shown["top users"]
     assert "Saved by caching" in shown["costs"]
     assert "gpt-4o-mini-2024-07-18" in shown["speed"]
     assert "2.0" in shown["usage --group-by release"]
@@ -159,3 +159,6 @@ def test_commands_answer_in_json_and_say_when_there_is_nothing(asked: Asked) -> 
     for name in ("usage", "trends", "top users", "errors", "costs", "speed"):
         assert "No calls match" in command(asked, *name.split(), "--user", "nobody")
     assert "No sessions match" in command(asked, "sessions", "--user", "nobody")
+    narrowed = CliRunner().invoke(app, ["sessions", "b", "--model", "gpt-4o", "--url", asked.url])
+    assert narrowed.exit_code == 2
+    assert "one session is shown whole: leave out model" in narrowed.output

@@ -20,12 +20,12 @@ from alerting import forget_alerts, receiver, write_calls
 from assay.alerts.notify import Courier
 from assay.alerts.rules import RuleBook, parse_rules
 from assay.client.monitor import connect
-from assay.config import ScheduledReport
 from assay.errors import AssayError
 from assay.reports.making import Circumstances
 from assay.reports.schedule import Scheduler, document, send_now
 from assay.store.connect import Store
 from assay.store.incidents import deliveries
+from assay.timetable import ScheduledReport
 from conftest import Server, eventually, free_port
 
 MONDAY = datetime(2026, 1, 5, 8, tzinfo=UTC)

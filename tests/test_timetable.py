@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.config import ScheduledReport, load_config
+from assay.config import load_config
 from assay.errors import ConfigError
-from assay.timetable import period, timetable
+from assay.timetable import ScheduledReport, period, timetable
 
 BERLIN = "Europe/Berlin"
 

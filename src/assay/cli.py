@@ -12,10 +12,12 @@ from rich.console import Console
 from rich.text import Text
 
 from assay.cli_alerts import alerts
+from assay.cli_compare import add_compare
 from assay.cli_options import Host, Model, Port, Project, Since, StoreUrl, Until, Url, asking, console
 from assay.cli_quality import quality
 from assay.cli_questions import questions
 from assay.cli_reports import report
+from assay.cli_sql import sql
 from assay.config import load_config
 from assay.errors import AssayError
 from assay.terminal import dollars, finding_table
@@ -30,6 +32,8 @@ app.add_typer(quality, name="quality")
 app.add_typer(alerts, name="alerts")
 app.command()(report)
 app.add_typer(questions)
+add_compare(app)
+app.command()(sql)
 
 
 def main() -> None:

@@ -91,6 +91,9 @@ def sessions(
     store: StoreUrl = None,
 ) -> None:
     """List sessions with cost, length, errors and worst score; or show one with its calls."""
+    narrowing = [name for name, value in filters.items() if value and name != "project"]
+    if session is not None and narrowing:
+        raise typer.BadParameter(f"one session is shown whole: leave out {', '.join(narrowing)}", param_hint="SESSION")
     with asking(url, store) as monitor:
         if session is not None:
             found = monitor.session(session, project=filters["project"], limit=limit, cursor=cursor)

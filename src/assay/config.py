@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from tomllib import TOMLDecodeError
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     BaseModel,
@@ -22,6 +23,7 @@ from pydantic import (
     SecretStr,
     ValidationError,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
@@ -33,7 +35,7 @@ from pydantic_settings import (
 )
 
 from assay.errors import ConfigError
-from assay.timetable import Period, Timetable, period, time_zone, timetable
+from assay.timetable import ScheduledReport
 
 MEBIBYTE = 1 << 20
 
@@ -193,70 +195,55 @@ class Alerts(BaseModel, extra="forbid"):
     enabled: bool = True
 
 
-FILTERS = (
-    *("project", "environment", "service", "release", "model", "provider", "operation"),
-    *("session_id", "user_id", "status", "error_type"),
-)
-"""What a report can be narrowed by, beside `tag:KEY`."""
+_BUDGET_FILTERS = ("project", "environment", "service", "model", "provider", "user_id", "session_id", "status")
+_SHARED_BY = ("project", "user", "model", "service", "environment")
 
 
-class ScheduledReport(BaseModel, extra="forbid"):
-    """A report that is sent again and again, as [[report]]. `channels` are those of the alert rules file.
+class Budget(BaseModel, extra="forbid"):
+    """What may be spent in a month, week (from Monday) or day: a table [[budget]] in assay.toml.
 
-    `every` is "day 07:00", "monday 08:00" or "month 1 08:00" by the clock of `zone`. `period` is the time it tells of:
-    "7d", "2w", "1month" (whole days that are over), "24h" (up to now); by itself the day, week or month before.
+    `per` gives the amount to each project, user, model, service, environment or value of an attribute ("tag:team"), or
+    with `value` to that one only; without it, it is for all calls. `filter` counts only some of the calls, such as
+    {environment = "production"}.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,59}$")]
-    every: str
-    zone: str = "UTC"
-    period: str = ""
-    format: Literal["html", "pdf", "md"] = "html"
-    channels: Annotated[list[str], Field(min_length=1)]
-    title: Annotated[str, Field(max_length=200)] = ""
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    amount_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    per: str = ""
+    value: str = ""
+    period: Literal["month", "week", "day"] = "month"
     filter: dict[str, str] = {}
-    by: list[str] = []
-    """Dimensions whose shares of the cost are told beside those of models and users: release, tag:team ..."""
+
+    @field_validator("per")
+    @classmethod
+    def _is_shared_by(cls, per: str) -> str:
+        if per and per not in _SHARED_BY and not re.fullmatch(r"tag:.+", per):
+            raise ValueError(f"per must be one of {', '.join(_SHARED_BY)} or tag:KEY, not {per!r}")
+        return per
 
     @field_validator("filter")
     @classmethod
-    def _can_filter(cls, filter: dict[str, str]) -> dict[str, str]:
-        if unknown := next((name for name in filter if name not in FILTERS and not re.match("tag:.", name)), None):
-            raise ValueError(f"cannot filter by {unknown!r}: choose of {', '.join(FILTERS)}, or tag:KEY")
+    def _filters_are_known(cls, filter: dict[str, str]) -> dict[str, str]:
+        if unknown := filter.keys() - {*_BUDGET_FILTERS}:
+            raise ValueError(f"no filter is called {min(unknown)!r}: there are {', '.join(_BUDGET_FILTERS)}")
         return filter
 
-    @field_validator("by")
-    @classmethod
-    def _are_dimensions(cls, by: list[str]) -> list[str]:
-        return list(cls._can_filter(dict.fromkeys(by, "")))
+    @model_validator(mode="after")
+    def _value_is_of_something(self) -> Budget:
+        if self.value and not self.per:
+            raise ValueError(f"value {self.value!r} needs per, which says what it is a value of, such as project")
+        return self
 
-    @field_validator("every")
-    @classmethod
-    def _is_a_timetable(cls, every: str) -> str:
-        timetable(every)
-        return every
 
-    @field_validator("zone")
-    @classmethod
-    def _is_a_zone(cls, zone: str) -> str:
-        time_zone(zone)
-        return zone
+class Sql(BaseModel, extra="forbid"):
+    """Limits of one query that a user writes, and whether users may (`enabled`)."""
 
-    @field_validator("period")
-    @classmethod
-    def _is_a_period(cls, text: str) -> str:
-        return text and (period(text) and text)
-
-    @property
-    def timetable(self) -> Timetable:
-        """When it is due."""
-        return timetable(self.every, self.zone)
-
-    @property
-    def covers(self) -> Period:
-        """The time it tells of."""
-        due = self.timetable
-        return period(self.period or ("1month" if due.day else "1d" if due.weekday is None else "7d"))
+    enabled: bool = True
+    max_seconds: PositiveInt = 10
+    max_rows: PositiveInt = 10_000
+    max_result_bytes: PositiveInt = 16 * MEBIBYTE
+    max_memory_bytes: PositiveInt = 1024 * MEBIBYTE
+    threads: PositiveInt = 1
 
 
 class Price(BaseModel, extra="forbid"):
@@ -288,6 +275,11 @@ class Config(BaseSettings):
     quality: Quality = Quality()
     alerts: Alerts = Alerts()
     report: list[ScheduledReport] = []
+    sql: Sql = Sql()
+    budget: list[Budget] = []
+    timezone: str = "UTC"
+    """Where the days, weeks and months of budgets begin, such as "Europe/Berlin"."""
+
     prices: dict[str, Price] = {}
     """Prices of your own by model name, or by a pattern such as "llama-*"; they go before the public ones."""
 
@@ -310,6 +302,23 @@ class Config(BaseSettings):
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"there are two reports named {twice!r}: give each a name of its own")
         return reports
+
+    @field_validator("budget")
+    @classmethod
+    def _names_differ(cls, budgets: list[Budget]) -> list[Budget]:
+        names = [budget.name for budget in budgets]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"two budgets are called {min(twice)!r}: give each a name of its own")
+        return budgets
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_a_zone(cls, timezone: str) -> str:
+        try:
+            ZoneInfo(timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"{timezone!r} is no time zone: write for example Europe/Berlin or UTC") from None
+        return timezone
 
     @field_validator("port", "grpc_port")
     @classmethod

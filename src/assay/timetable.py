@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
+from pydantic import BaseModel, Field, field_validator
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 LAST_SURE_DAY = 28
@@ -95,3 +97,69 @@ def time_zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(f"{name!r} is no time zone: write for example Europe/Berlin or UTC") from None
+
+
+FILTERS = (
+    *("project", "environment", "service", "release", "model", "provider", "operation"),
+    *("session_id", "user_id", "status", "error_type"),
+)
+"""What a report can be narrowed by, beside `tag:KEY`."""
+
+
+class ScheduledReport(BaseModel, extra="forbid"):
+    """A report that is sent again and again, as [[report]]. `channels` are those of the alert rules file.
+
+    `every` is "day 07:00", "monday 08:00" or "month 1 08:00" by the clock of `zone`. `period` is the time it tells of:
+    "7d", "2w", "1month" (whole days that are over), "24h" (up to now); by itself the day, week or month before.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,59}$")]
+    every: str
+    zone: str = "UTC"
+    period: str = ""
+    format: Literal["html", "pdf", "md"] = "html"
+    channels: Annotated[list[str], Field(min_length=1)]
+    title: Annotated[str, Field(max_length=200)] = ""
+    filter: dict[str, str] = {}
+    by: list[str] = []
+    """Dimensions whose shares of the cost are told beside those of models and users: release, tag:team ..."""
+
+    @field_validator("filter")
+    @classmethod
+    def _can_filter(cls, filter: dict[str, str]) -> dict[str, str]:
+        if unknown := next((name for name in filter if name not in FILTERS and not re.match("tag:.", name)), None):
+            raise ValueError(f"cannot filter by {unknown!r}: choose of {', '.join(FILTERS)}, or tag:KEY")
+        return filter
+
+    @field_validator("by")
+    @classmethod
+    def _are_dimensions(cls, by: list[str]) -> list[str]:
+        return list(cls._can_filter(dict.fromkeys(by, "")))
+
+    @field_validator("every")
+    @classmethod
+    def _is_a_timetable(cls, every: str) -> str:
+        timetable(every)
+        return every
+
+    @field_validator("zone")
+    @classmethod
+    def _is_a_zone(cls, zone: str) -> str:
+        time_zone(zone)
+        return zone
+
+    @field_validator("period")
+    @classmethod
+    def _is_a_period(cls, text: str) -> str:
+        return text and (period(text) and text)
+
+    @property
+    def timetable(self) -> Timetable:
+        """When it is due."""
+        return timetable(self.every, self.zone)
+
+    @property
+    def covers(self) -> Period:
+        """The time it tells of."""
+        due = self.timetable
+        return period(self.period or ("1month" if due.day else "1d" if due.weekday is None else "7d"))

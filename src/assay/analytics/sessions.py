@@ -66,8 +66,8 @@ def sessions(store: Store, selection: Selection, *, order: str = "recent", limit
 
     Each with its figures over the selected calls; `first_at` and `last_at`, the starts of its first and last call;
     `seconds` from the first call's start to the end of the one that ended last; `users` and `models` (up to 20 each);
-    `last_error`, the newest error's type and message; and `worst`, its worst score: the `name`, `value` and `span_id`
-    with the least of value, or of 1 - value where lower is better. None where there is none. Raises AssayError for an
+    `last_error`, the newest error's type and message; and `worst`, its worst score: the `name` and `value` with the
+    least of value, or of 1 - value where lower is better. None where there is none. Raises AssayError for an
     unknown order, a limit outside 1..500 or a cursor that no page gave.
     """
     if order not in ORDERS:
@@ -192,8 +192,7 @@ def _worst(store: Store, selection: Selection, ids: list[str]) -> dict[Key, Row]
     rows = store.query(
         f"""
         SELECT project, session_id,
-            argMin((name, value, target), (if(name IN {{lower:Array(String)}}, 1 - value, value), name, target))
-                AS worst
+            argMin((name, value), (if(name IN {{lower:Array(String)}}, 1 - value, value), name)) AS worst
         FROM scores FINAL
         WHERE {where} AND value IS NOT NULL AND session_id IN {{ids:Array(String)}}
         GROUP BY project, session_id
@@ -201,8 +200,7 @@ def _worst(store: Store, selection: Selection, ids: list[str]) -> dict[Key, Row]
         {**parameters, "ids": ids, "lower": sorted(LOWER_IS_BETTER)},
     )
     return {
-        (row["project"], row["session_id"]): dict(zip(("name", "value", "span_id"), row["worst"], strict=True))
-        for row in rows
+        (row["project"], row["session_id"]): dict(zip(("name", "value"), row["worst"], strict=True)) for row in rows
     }
 
 

@@ -138,6 +138,28 @@ class Monitor(Api):
         """How often answers to the same prompt differ: `by_model` and the most inconsistent `prompts`."""
         return self._get("/consistency", filters)
 
+    def compare(self, **filters: Any) -> Answer:
+        """`changes` from the calls `before` to those `after`: since= against the period before, or versus_model=."""
+        return self._get("/compare", filters)
+
+    def budgets(self) -> list[Answer]:
+        """What is spent of each budget of the server's settings, and what it will be by the end of its period."""
+        return self._get("/budgets", {})["budgets"]
+
+    def sql(self, query: str) -> Answer:
+        """What a SELECT over calls, scores_wide and sessions finds: `columns`, `rows`, whether it was `truncated`."""
+        return self._parsed(self._request("POST", "/sql", json={"query": query}, timeout=None))
+
+    def sql_frame(self, query: str) -> pd.DataFrame:
+        """The rows that `sql` finds as a pandas DataFrame."""
+        found = self.sql(query)
+        names = [column["name"] for column in found["columns"]]
+        return _frame([dict(zip(names, row, strict=True)) for row in found["rows"]], "started_at")
+
+    def sql_schema(self) -> dict[str, list[Answer]]:
+        """The columns (`name`, `type`) of each view that `sql` can read."""
+        return self._get("/sql/schema", {})["views"]
+
     def alerts(self, **filters: Any) -> list[Answer]:
         """What the newest calls have beyond the thresholds, gravest first."""
         return self._get("/alerts", filters)["alerts"]

@@ -17,13 +17,13 @@ from typing import Any
 from assay.alerts.channels import Document
 from assay.alerts.notify import notification
 from assay.alerts.rules import RuleBook
-from assay.config import ScheduledReport
 from assay.errors import AssayError
 from assay.reports.content import TITLE, stamp
 from assay.reports.making import Circumstances, narrowed, report
 from assay.reports.render import MEDIA_TYPES, render, summary
 from assay.store.connect import Store
 from assay.store.incidents import DeliveryAttempt, as_micros, insert_attempts, known_deliveries
+from assay.timetable import ScheduledReport
 
 SCHEMA = "assay.report/1"
 POLL_SECONDS = 5.0

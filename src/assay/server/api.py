@@ -25,7 +25,7 @@ from assay.analytics.selection import DIMENSIONS, Selection, moment
 from assay.analytics.selection import tag as pair
 from assay.analytics.summaries import quality, quality_by, usage, usage_by
 from assay.analytics.trends import latencies, trends
-from assay.config import Quality
+from assay.config import Budget, Quality, Sql
 from assay.errors import AssayError, NotFound, StoreError, StoreUnavailable
 from assay.ingest.pricing import Prices
 from assay.ingest.receiver import RETRY_AFTER_SECONDS
@@ -35,9 +35,11 @@ from assay.reports.exports import FORMATS, MEDIA_TYPES, export
 from assay.server.agreement_api import agreement_routes
 from assay.server.analytics_api import analytics_routes
 from assay.server.backfill_api import add_backfill
+from assay.server.compare_api import budget_routes, compare_routes
 from assay.server.docs import docs_page
 from assay.server.feedback import NewScore, store_score
 from assay.server.quality_api import add_quality_routes
+from assay.server.sql_api import sql_routes
 from assay.store.connect import Store
 
 Health = Callable[[], tuple[bool, dict[str, Any]]]
@@ -108,6 +110,9 @@ def api(
     rewrite: Callable[[Sequence[Span]], None],
     prices: Prices,
     quality_settings: Quality,
+    sql: Sql | None = None,
+    budgets: Sequence[Budget] = (),
+    timezone: str = "UTC",
     caught_up: Callable[[], object] = lambda: None,
 ) -> FastAPI:
     """The API over an open store.
@@ -152,6 +157,9 @@ def api(
 
     app.include_router(agreement_routes(store, Depends(selection)))
     app.include_router(analytics_routes(store, prices, Depends(selection)))
+    app.include_router(compare_routes(store, selection))
+    app.include_router(budget_routes(store, budgets, timezone))
+    app.include_router(sql_routes(store, sql or Sql()))
 
     @app.get("/trends")
     def get_trends(

@@ -94,6 +94,9 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
             rewrite=writer.rewrite,
             prices=prices,
             quality_settings=config.quality,
+            sql=config.sql,
+            budgets=config.budget,
+            timezone=config.timezone,
             caught_up=writer.caught_up,
         )
         add_alert_routes(answers, store, config.alerts.rules, alerting.engine)
@@ -122,6 +125,9 @@ def answering(config: Config, url: str) -> Generator[ASGIApp]:
             rewrite=partial(rewritten, store),
             prices=Prices(config.prices),
             quality_settings=config.quality,
+            sql=config.sql,
+            budgets=config.budget,
+            timezone=config.timezone,
         )
         add_alert_routes(answers, store, config.alerts.rules)
         add_reports(answers, store, Circumstances(version=VERSION, prices=Prices(config.prices)), config.report)

@@ -12,7 +12,6 @@ from fastapi import FastAPI, Query
 from fastapi.responses import Response
 
 from assay.alerts.rules import RuleBook
-from assay.config import ScheduledReport
 from assay.errors import AssayError, NotFound
 from assay.reports.content import TITLE, stamp
 from assay.reports.making import Circumstances, report
@@ -21,6 +20,7 @@ from assay.reports.render import FORMATS, MEDIA_TYPES, known_format, render
 from assay.reports.schedule import send_now, shown
 from assay.server.api import Selected
 from assay.store.connect import Store
+from assay.timetable import ScheduledReport
 
 LONGEST_TITLE = 200
 
