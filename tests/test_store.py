@@ -131,6 +131,9 @@ def test_migrations_are_applied_in_order_once_and_recorded(fresh: Store, tmp_pat
         "0005_fits.sql",
         "0006_judgements.sql",
         "0007_incidents.sql",
+        "0009_embeddings.sql",
+        "0010_prompt_groups.sql",
+        "0011_views.sql",
         "0015_dimensions.sql",
     ]
     assert tables(fresh) == {
@@ -144,9 +147,14 @@ def test_migrations_are_applied_in_order_once_and_recorded(fresh: Store, tmp_pat
         "incident_events",
         "silences",
         "deliveries",
+        "embeddings",
+        "prompt_groups",
+        "calls",
+        "scores_wide",
+        "sessions",
     }
     assert migrate(fresh, directory=tmp_path) == []
-    assert [number for number, _ in recorded(fresh)] == [1, 2, 3, 4, 5, 6, 7, 15]
+    assert [number for number, _ in recorded(fresh)] == [1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 15]
 
 
 def test_migration_files_are_numbered_without_a_gap() -> None:
@@ -393,7 +401,6 @@ def test_a_closed_store_answers_that_it_is_closed(store: Store) -> None:
         lambda: closed.query("SELECT 1"),
         lambda: closed.command("SELECT 1"),
         lambda: list(closed.stream("SELECT 1", {}, "CSV")),
-        lambda: list(closed.stream_blocks("SELECT 1", {})),
         lambda: insert(closed, span("never")),
     ):
         with pytest.raises(StoreUnavailable, match="the store is closed: assay is stopping"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import version
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,14 +12,17 @@ from rich.text import Text
 
 from assay.cli_alerts import alerts
 from assay.cli_compare import add_compare
-from assay.cli_options import Host, Model, Port, Project, Since, StoreUrl, Until, Url, asking, console
+from assay.cli_doctor import doctor
+from assay.cli_files import export, import_
+from assay.cli_groups import groups, similar
+from assay.cli_options import Host, Port, Project, Since, StoreUrl, Until, Url, asking, console
 from assay.cli_quality import quality
 from assay.cli_questions import questions
 from assay.cli_reports import report
 from assay.cli_sql import sql
 from assay.config import load_config
 from assay.errors import AssayError
-from assay.terminal import dollars, finding_table
+from assay.terminal import dollars
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,9 +33,9 @@ app = typer.Typer(
 app.add_typer(quality, name="quality")
 app.add_typer(alerts, name="alerts")
 app.command()(report)
+app.add_typer(groups, name="groups")
+app.command()(similar)
 app.add_typer(questions)
-add_compare(app)
-app.command()(sql)
 
 
 def main() -> None:
@@ -94,26 +96,8 @@ def demo(
         console.print("stopped")
 
 
-@app.command()
-def export(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write; - for standard output.")],
-    format: Annotated[str | None, typer.Option(help="csv, jsonl or parquet.  [default: the file's ending]")] = None,
-    url: Url = None,
-    store: StoreUrl = None,
-    since: Since = None,
-    until: Until = None,
-    project: Project = None,
-    model: Model = None,
-) -> None:
-    """Write all calls with their scores to a file."""
-    chosen = format or output.suffix.removeprefix(".") or "csv"
-    filters = {"since": since, "until": until, "project": project, "model": model}
-    with asking(url, store) as monitor:
-        if str(output) == "-":
-            monitor.export(sys.stdout.buffer, chosen, **filters)
-        else:
-            size = monitor.export(output, chosen, **filters)
-            console.print(f"wrote {output}: {size:,} bytes", highlight=False, soft_wrap=True)
+app.command()(export)
+app.command("import")(import_)
 
 
 @app.command()
@@ -138,14 +122,9 @@ def reprice(
         console.print(Text(f"no price for {name or 'a model without a name'}: {count:,} calls"), soft_wrap=True)
 
 
-@app.command()
-def doctor(url: Url = None, store: StoreUrl = None) -> None:
-    """Check a server, or a store, and say what to do about what is wrong; exit code 1 for a failure."""
-    with asking(url, store) as monitor:
-        found = monitor.doctor()
-    console.print(finding_table(found))
-    if any(finding["status"] == "failure" for finding in found):
-        raise typer.Exit(1)
+add_compare(app)
+app.command()(sql)
+app.command()(doctor)
 
 
 @app.command()

@@ -79,8 +79,8 @@ def filtered(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @contextmanager
-def asking(url: str | None, store: str | None) -> Generator[Monitor]:
-    """The running server, or where none answers and none was asked for, the store itself."""
+def asking(url: str | None, store: str | None, *, create: bool = False) -> Generator[Monitor]:
+    """The running server, or where none answers and none was asked for, the store itself; `create` makes a new one."""
     config = load_config(store=store)
     if store is None:
         key = next(iter(config.keys), None)
@@ -93,17 +93,17 @@ def asking(url: str | None, store: str | None) -> Generator[Monitor]:
             else:
                 yield monitor
                 return
-    with _served(config) as local, connect(local) as monitor:
+    with _served(config, create) as local, connect(local) as monitor:
         yield monitor
 
 
 @contextmanager
-def _served(config: Config) -> Generator[str]:
+def _served(config: Config, create: bool) -> Generator[str]:
     from assay.server.serve import temporary_server
     from assay.store.connect import embedded_directory
 
     directory = embedded_directory(config.store)
-    if directory is not None and not directory.exists():
+    if directory is not None and not directory.exists() and not create:
         raise StoreError(
             f"no server answers at {address().url} and there is no store at {directory}: start with `assay serve`"
         )

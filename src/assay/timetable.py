@@ -101,7 +101,7 @@ def time_zone(name: str) -> ZoneInfo:
 
 FILTERS = (
     *("project", "environment", "service", "release", "model", "provider", "operation"),
-    *("session_id", "user_id", "status", "error_type"),
+    *("session_id", "user_id", "status", "error_type", "prompt_group"),
 )
 """What a report can be narrowed by, beside `tag:KEY`."""
 

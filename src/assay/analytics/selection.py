@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from assay.errors import AssayError
+from assay.store.prompt_groups import OTHER
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -35,6 +36,9 @@ TAG = "tag:"
 
 _OF_SCORES = ("project", "model", "session_id")
 """What scores themselves carry of their call."""
+
+_OF_EMBEDDINGS = (*_OF_SCORES, "status")
+"""And what embeddings do."""
 
 _SHORT = {
     "user": "user_id",
@@ -75,7 +79,8 @@ def tag(text: str) -> tuple[str, str]:
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """Counted calls that started in [since, until) and match every filter that is set.
 
-    `release` is the resource's service.version; `tags` are attributes of the calls, as (key, value) each.
+    `release` is the resource's service.version; `tags` are attributes of the calls, as (key, value) each;
+    `prompt_group` is the id of a kind of question, or "other".
     """
 
     since: datetime | None = None
@@ -92,10 +97,25 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     status: str | None = None
     error_type: str | None = None
     tags: tuple[tuple[str, str], ...] = ()
+    prompt_group: str | None = None
 
     def of_calls(self) -> tuple[str, dict[str, Any]]:
         """Condition and parameters for the `spans` table."""
         return self._of_spans("counted")
+
+    def of_traces(self) -> tuple[str, dict[str, Any]]:
+        """Condition and parameters for all spans, counted or not, of the time range that are about these calls.
+
+        Where a filter is one of calls alone, those are the spans of their traces, and their duplicates in others.
+        """
+        origin = ("project", "environment", "service")
+        around, parameters = self._where([], origin)
+        if not self.tags and all(getattr(self, name) is None for name in FILTERS if name not in origin):
+            return around, parameters
+        calls, parameters = self.of_calls()
+        selected = f"FROM spans FINAL WHERE {calls}"
+        related = f"trace_id IN (SELECT trace_id {selected}) OR duplicate_of IN (SELECT span_id {selected})"
+        return f"{around} AND ({related})", parameters
 
     def of_judge_calls(self) -> tuple[str, dict[str, Any]]:
         """Condition and parameters for the judge's own calls in `spans`; `model` and `provider` are the judge's."""
@@ -104,10 +124,23 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     def of_scores(self) -> tuple[str, dict[str, Any]]:
         """Condition and parameters for the `scores` table, by the target call's columns. Only of counted calls."""
         own, parameters = self._where(["counted"], _OF_SCORES)
-        if not self.tags and all(getattr(self, name) is None for name in FILTERS if name not in _OF_SCORES):
-            return own, parameters
+        if self._asks_only(_OF_SCORES):
+            grouped, more = self._in_group("target")
+            return own + grouped, parameters | more
         calls, parameters = self.of_calls()
         return f"{own} AND target IN (SELECT span_id FROM spans FINAL WHERE {calls})", parameters
+
+    def of_embeddings(self) -> tuple[str, dict[str, Any]]:
+        """Condition and parameters for the `embeddings` table, which has the calls with a prompt."""
+        conditions, group = ["counted"], {}
+        if self.prompt_group is not None:
+            conditions.append("prompt_group = {prompt_group:String}")
+            group = self._in_group("")[1]
+        own, parameters = self._where(conditions, _OF_EMBEDDINGS)
+        if self._asks_only(_OF_EMBEDDINGS):
+            return own, parameters | group
+        calls, parameters = msgspec.structs.replace(self, prompt_group=None).of_calls()
+        return f"{own} AND span_id IN (SELECT span_id FROM spans FINAL WHERE {calls})", parameters | group
 
     def scores_by(self, by: Dimension | None, names: Sequence[str] = ()) -> tuple[str, str, dict[str, Any]]:
         """What stands after FROM for the scores of these calls, the SQL of their group, and parameters.
@@ -139,7 +172,19 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         for number, (key, value) in enumerate(self.tags):
             where += f" AND attributes[{{tag_{number}:String}}] = {{tag_{number}_value:String}}"
             parameters |= {f"tag_{number}": key, f"tag_{number}_value": value}
-        return where, parameters
+        grouped, more = self._in_group("span_id")
+        return where + grouped, parameters | more
+
+    def _asks_only(self, names: tuple[str, ...]) -> bool:
+        return not self.tags and all(getattr(self, name) is None for name in FILTERS if name not in names)
+
+    def _in_group(self, call: str) -> tuple[str, dict[str, Any]]:
+        """Further condition and parameters that keep the calls of `prompt_group`; `call` names the column of the id."""
+        if self.prompt_group is None:
+            return "", {}
+        embedded, _ = self._where(["prompt_group = {prompt_group:String}"], ("project",))
+        group = "" if self.prompt_group == OTHER else self.prompt_group
+        return f" AND {call} IN (SELECT span_id FROM embeddings FINAL WHERE {embedded})", {"prompt_group": group}
 
     def _where(self, conditions: list[str], names: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
         parameters: dict[str, Any] = {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import tzinfo
+from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
@@ -11,6 +13,8 @@ import httpx
 
 from assay.client.address import DEFAULT_URL, address
 from assay.client.asking import Answer, Api, given
+from assay.client.exporting import write_export
+from assay.client.imports.sending import import_file
 from assay.errors import AssayError, NotFound
 
 if TYPE_CHECKING:
@@ -124,6 +128,26 @@ class Monitor(Api):
             raise NotFound(f"{span_id!r} is no span id: those are hexadecimal")
         return self._get(f"/calls/{span_id}", {})
 
+    def groups(self, **filters: Any) -> Answer:
+        """Kinds of question (`groups`, `other`): share, cost, latency, errors, scores; with since= also `changes`."""
+        return self._get("/groups", filters)
+
+    def group(self, group_id: str, **filters: Any) -> Answer:
+        """One of them with its most frequent templates; its calls are calls(prompt_group=group_id)."""
+        return self._get(f"/groups/{_id(group_id)}", filters)
+
+    def refit_groups(self, project: str | None = None) -> list[Answer]:
+        """Find the kinds of question anew now; answers how many each project has."""
+        return self._parsed(self._request("POST", "/groups/refit", {"project": project}, timeout=None))["projects"]
+
+    def similar(self, span_id: str, **filters: Any) -> Answer:
+        """Calls that ask something like this one: `similar`, one row a template; limit=."""
+        return self._get(f"/calls/{_id(span_id)}/similar", filters)
+
+    def similar_to(self, text: str, **filters: Any) -> Answer:
+        """Calls that ask something like a text: `similar`, one row a template; limit=."""
+        return self._get("/similar", {"q": text, **filters})
+
     def trace(self, trace_id: str) -> list[Answer]:
         """All spans of a trace in the order of their starts; `duplicate_of` names the span that counts a call."""
         if not trace_id.isalnum():
@@ -224,23 +248,36 @@ class Monitor(Api):
         """Send a scheduled report now: the delivery log tells what became of it."""
         return self._parsed(self._request("POST", f"/reports/{quote(name, safe='')}/send"))["deliveries"]
 
-    def export(self, to: str | Path | BinaryIO, format: str = "csv", **filters: Any) -> int:
-        """Write all selected calls to a file as csv, jsonl or parquet; answers its size in bytes.
+    def export(self, to: str | Path | BinaryIO, format: str = "csv", columns: str = "all", **filters: Any) -> Answer:
+        """Write selected calls to a file as csv, jsonl or parquet; answers what it holds, its `rows` and `sha256`.
 
-        A path is only replaced once the export is complete.
+        `columns`: all (what an import needs), calls, lab, or names with commas between. A path is only replaced once
+        the export is complete; the answer is written beside it, to <path>.meta.json.
         """
-        pieces = self._stream("/export", {**filters, "format": format})
-        if not isinstance(to, str | Path):
-            return sum(to.write(piece) for piece in pieces)
-        path = Path(to)
-        partial = path.with_name(path.name + ".partial")
-        try:
-            with partial.open("wb") as file:
-                size = sum(file.write(piece) for piece in pieces)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-        return size
+        with self._download("/export", {**filters, "format": format, "columns": columns}) as answer:
+            return write_export(to, loads(answer.headers["Assay-Export"]), answer.iter_bytes())
+
+    def import_file(
+        self,
+        path: str | Path,
+        *,
+        format: str | None = None,
+        project: str | None = None,
+        zone: tzinfo | None = None,
+        replace: bool = False,
+        progress: Callable[[float], object] = float,
+    ) -> Answer:
+        """Store the calls of a file: an export of Assay, of the lab, Phoenix, Langfuse, or OpenAI's JSON Lines.
+
+        Answers how many were `stored`, `known` before, and `refused` with the `reasons` and their lines. `format` says
+        what is otherwise recognised, `zone` that of times without one (default this machine's).
+        """
+
+        def send(body: bytes) -> Answer:
+            replacing = {"replace": str(replace).lower()}
+            return self._parsed(self._request("POST", "/import", replacing, content=body, timeout=120))
+
+        return import_file(send, Path(path), format=format, project=project, zone=zone, progress=progress)
 
     def score(self, span_id: str, name: str, value: float | None = None, **more: str) -> Answer:
         """Store a score at once and answer with what was stored; `assay.score` does it in the background."""

@@ -38,7 +38,7 @@ EARLIEST_NS = 946_684_800 * 10**9
 
 def normalise(raw: RawSpan, prices: Prices, max_future_seconds: float = 86_400.0) -> Span:
     """The span to store. Raises MalformedTelemetry where its times are absurd."""
-    _require_sane_times(raw, max_future_seconds)
+    require_sane_start(raw.start_ns, max_future_seconds)
     columns, consumed = _read(raw)
     attributes = _release(raw) | _remaining(raw.attributes, consumed)
     columns.setdefault("started_at", raw.start_ns // 1000)
@@ -80,12 +80,13 @@ def _read(raw: RawSpan) -> tuple[dict[str, Any], Set[str]]:
         return {"kind": "span"}, frozenset()
 
 
-def _require_sane_times(raw: RawSpan, max_future_seconds: float) -> None:
+def require_sane_start(start_ns: int, max_future_seconds: float) -> None:
+    """Raises MalformedTelemetry where a span claims to start (Unix nanoseconds) when none of ours can."""
     latest = time.time_ns() + int(max_future_seconds * 1e9)
-    if not EARLIEST_NS <= raw.start_ns <= latest:
-        seconds = raw.start_ns / 1e9
+    if not EARLIEST_NS <= start_ns <= latest:
+        seconds = start_ns / 1e9
         raise MalformedTelemetry(
-            f"start_time_unix_nano {raw.start_ns} is {_when(seconds)}: a span must start after 2000-01-01 and no "
+            f"start_time_unix_nano {start_ns} is {_when(seconds)}: a span must start after 2000-01-01 and no "
             f"more than {max_future_seconds:.0f} s from now; check the sender's clock and that it sends nanoseconds"
         )
 

@@ -8,36 +8,36 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from itertools import chain
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import Body, Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from assay.alerts.limits import ProjectThresholds
 from assay.alerts.thresholds import RECENT, recent_alerts
 from assay.analytics.calls import ORDERS, call, calls, trace
+from assay.analytics.checkup import checkup
 from assay.analytics.doctor import findings, server_findings
 from assay.analytics.ppi import with_judged
 from assay.analytics.selection import DIMENSIONS, Selection, moment
 from assay.analytics.selection import tag as pair
 from assay.analytics.summaries import quality, quality_by, usage, usage_by
 from assay.analytics.trends import latencies, trends
-from assay.config import Budget, Quality, Sql
+from assay.config import Config, Quality
 from assay.errors import AssayError, NotFound, StoreError, StoreUnavailable
 from assay.ingest.pricing import Prices
 from assay.ingest.receiver import RETRY_AFTER_SECONDS
 from assay.ingest.reprice import reprice
 from assay.records import CALL_KINDS, Span
-from assay.reports.exports import FORMATS, MEDIA_TYPES, export
 from assay.server.agreement_api import agreement_routes
 from assay.server.analytics_api import analytics_routes
 from assay.server.backfill_api import add_backfill
 from assay.server.compare_api import budget_routes, compare_routes
 from assay.server.docs import docs_page
 from assay.server.feedback import NewScore, store_score
+from assay.server.files_api import add_export
 from assay.server.quality_api import add_quality_routes
 from assay.server.sql_api import sql_routes
 from assay.store.connect import Store
@@ -61,6 +61,9 @@ def selection(
     user_id: str | None = None,
     status: Annotated[str | None, Query(description="ok or error")] = None,
     error_type: str | None = None,
+    prompt_group: Annotated[
+        str | None, Query(description="the id of a kind of question (GET /groups), or other")
+    ] = None,
     tag: Annotated[list[str], Query(description="KEY:VALUE, an attribute of the calls; may be repeated")] = [],  # noqa: B006
 ) -> Selection:
     """The calls that a request asks about. Raises AssayError for a parameter that the route does not know."""
@@ -81,6 +84,7 @@ def selection(
         status=status,
         error_type=error_type,
         tags=tuple(map(pair, tag)),
+        prompt_group=prompt_group,
     )
 
 
@@ -110,9 +114,7 @@ def api(
     rewrite: Callable[[Sequence[Span]], None],
     prices: Prices,
     quality_settings: Quality,
-    sql: Sql | None = None,
-    budgets: Sequence[Budget] = (),
-    timezone: str = "UTC",
+    config: Config | None = None,
     caught_up: Callable[[], object] = lambda: None,
 ) -> FastAPI:
     """The API over an open store.
@@ -121,6 +123,7 @@ def api(
     acknowledged before.
     """
 
+    settings = config or Config()
     thresholds_of = ProjectThresholds(store)
 
     def after_what_was_acknowledged() -> None:
@@ -156,10 +159,10 @@ def api(
         return _json({"scores": with_judged(store, selected, quality(store, selected))} | groups)
 
     app.include_router(agreement_routes(store, Depends(selection)))
-    app.include_router(analytics_routes(store, prices, Depends(selection)))
     app.include_router(compare_routes(store, selection))
-    app.include_router(budget_routes(store, budgets, timezone))
-    app.include_router(sql_routes(store, sql or Sql()))
+    app.include_router(budget_routes(store, settings.budget, settings.timezone))
+    app.include_router(sql_routes(store, settings.sql))
+    app.include_router(analytics_routes(store, prices, Depends(selection)))
 
     @app.get("/trends")
     def get_trends(
@@ -222,6 +225,7 @@ def api(
         """What may be wrong with this server and with the last week's calls, and what to do about it."""
         _, figures = health()
         found = server_findings({"version": version} | figures, store) + findings(store)
+        found += checkup(store, settings, figures)
         return _json({"findings": [finding._asdict() for finding in found]})
 
     @app.get("/alerts")
@@ -231,17 +235,7 @@ def api(
             {"recent": recent, "alerts": recent_alerts(store, selected, recent=recent, thresholds_of=thresholds_of)}
         )
 
-    @app.get("/export")
-    def get_export(selected: Selected, format: Annotated[str, _one_of(FORMATS)] = "csv") -> Response:
-        """All selected calls as a file."""
-        pieces = export(store, selected, format)
-        # The first piece is made here, so that what is wrong becomes an error and not a broken file.
-        first = next(pieces, b"")
-        return StreamingResponse(
-            chain([first], pieces),
-            media_type=MEDIA_TYPES[format],  # pyright: ignore[reportArgumentType] export() has checked it
-            headers={"Content-Disposition": f'attachment; filename="assay-export.{format}"'},
-        )
+    add_export(app, store, version, Depends(selection))
 
     add_quality_routes(app, store)
     add_backfill(app, store, quality_settings)

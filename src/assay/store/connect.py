@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -75,14 +75,6 @@ class Store:
             stream: Any = answer
             while chunk := stream.read(1 << 16):
                 yield chunk
-
-    def stream_blocks(self, sql: str, parameters: Mapping[str, Any]) -> Iterator[Row]:
-        """The result as {column: values} blocks, one at a time as the engine makes them."""
-        with self._reader() as client, client.query_column_block_stream(sql, dict(parameters)) as blocks:
-            source: Any = blocks.source
-            names: Sequence[str] = source.column_names
-            for block in blocks:
-                yield dict(zip(names, block, strict=True))
 
     def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Run a statement that returns no rows."""

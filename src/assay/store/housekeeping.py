@@ -9,7 +9,7 @@ from assay.errors import StoreError
 from assay.store.connect import Store
 
 EVERY_SECONDS = 3600.0
-TABLES = ("spans", "scores")
+TABLES = ("spans", "scores", "embeddings")
 
 log = logging.getLogger(__name__)
 

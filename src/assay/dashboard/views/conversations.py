@@ -26,6 +26,7 @@ MORE = {
     "environment": "Environment",
     "service": "Service",
     "provider": "Provider",
+    "prompt_group": "Kind of question",
 }
 
 _OPEN, _CURSOR, _BACK, _LISTED = "call", "cursor", "cursors_before", "listed"
