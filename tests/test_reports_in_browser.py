@@ -45,8 +45,7 @@ def test_a_report_runs_and_loads_nothing_and_prints_without_a_cut_chart(
 def test_the_page_shows_the_report_in_a_frame_that_runs_nothing_and_hands_it_out(
     server: Server, page: Page, told: dict[str, Any], project: str, tmp_path: Path
 ) -> None:
-    page.goto(f"{server.url}/?project={project}&range=1h")
-    page.get_by_role("link", name="Reports").click()
+    page.goto(f"{server.url}/reports?project={project}&range=1h")
     frame = page.frame_locator('iframe[title="The report"]').locator("iframe")
     expect(frame).to_have_attribute("sandbox", "")
     shown = frame.content_frame.locator('[data-key="usage.total_conversations"]')

@@ -94,7 +94,11 @@ def command(selection: Selection, by: Sequence[str] = ()) -> str:
     options = [("since", stamp(since)), ("until", stamp(until))]
     for name, value in filters_of(selection).items():
         is_tag = name.startswith(TAG)
-        options.append(("tag", f"{name.removeprefix(TAG)}:{value}") if is_tag else (_OPTIONS.get(name, name.replace("_", "-")), value))
+        options.append(
+            ("tag", f"{name.removeprefix(TAG)}:{value}")
+            if is_tag
+            else (_OPTIONS.get(name, name.replace("_", "-")), value)
+        )
     options += [("by", name) for name in by]
     return " ".join(["assay report", *(f"--{name}={shlex.quote(value)}" for name, value in options)])
 
