@@ -47,7 +47,6 @@ Health = Callable[[], tuple[bool, dict[str, Any]]]
 
 
 def selection(
-    request: Request,
     since: Annotated[str | None, Query(description="an age (30m, 24h, 7d) or an ISO 8601 time")] = None,
     until: Annotated[str | None, Query(description="like since; this moment itself is left out")] = None,
     project: str | None = None,
@@ -66,8 +65,7 @@ def selection(
     ] = None,
     tag: Annotated[list[str], Query(description="KEY:VALUE, an attribute of the calls; may be repeated")] = [],  # noqa: B006
 ) -> Selection:
-    """The calls that a request asks about. Raises AssayError for a parameter that the route does not know."""
-    _refuse_unknown_parameters(request)
+    """The calls that a request asks about."""
     now = datetime.now(UTC)
     return Selection(
         since=moment(since, now) if since else None,
@@ -88,22 +86,24 @@ def selection(
     )
 
 
-def _refuse_unknown_parameters(request: Request) -> None:
-    """A misspelt filter that is ignored answers another question than was asked."""
-    described = request.app.openapi()["paths"][request.scope["route"].path][request.method.lower()]
+def asked(request: Request, chosen: Annotated[Selection, Depends(selection)]) -> Selection:
+    """The selection. Raises AssayError for a parameter that the route does not know: a misspelt filter that is
+    ignored answers another question than was asked."""
+    described = request.app.openapi()["paths"][request.scope["route"].path_format][request.method.lower()]
     known = [parameter["name"] for parameter in described["parameters"] if parameter["in"] == "query"]
     for name in request.query_params:
         if name not in known:
             near = get_close_matches(name, known, n=1)
             meant = f" (did you mean {near[0]!r}?)" if near else ""
             raise AssayError(f"there is no parameter {name!r}{meant}: this question takes {', '.join(sorted(known))}")
+    return chosen
 
 
 def _one_of(choices: Iterable[str]) -> Any:
     return Query(json_schema_extra={"enum": list(choices)})
 
 
-Selected = Annotated[Selection, Depends(selection)]
+Selected = Annotated[Selection, Depends(asked)]
 
 
 def api(
@@ -158,11 +158,11 @@ def api(
         groups = {"groups": quality_by(store, selected, group_by)} if group_by else {}
         return _json({"scores": with_judged(store, selected, quality(store, selected))} | groups)
 
-    app.include_router(agreement_routes(store, Depends(selection)))
+    app.include_router(agreement_routes(store, Depends(asked)))
+    app.include_router(analytics_routes(store, prices, Depends(asked)))
     app.include_router(compare_routes(store, selection))
     app.include_router(budget_routes(store, settings.budget, settings.timezone))
     app.include_router(sql_routes(store, settings.sql))
-    app.include_router(analytics_routes(store, prices, Depends(selection)))
 
     @app.get("/trends")
     def get_trends(
@@ -235,7 +235,7 @@ def api(
             {"recent": recent, "alerts": recent_alerts(store, selected, recent=recent, thresholds_of=thresholds_of)}
         )
 
-    add_export(app, store, version, Depends(selection))
+    add_export(app, store, version, Depends(asked))
 
     add_quality_routes(app, store)
     add_backfill(app, store, quality_settings)
