@@ -57,8 +57,8 @@ def budget_routes(store: Store, wanted: Sequence[Budget], timezone: str) -> APIR
 
 
 def _pairs(selection: Callable[..., Selection]) -> Callable[..., Pair]:
-    """A dependency that has every parameter of `selection` twice, once with the prefix."""
-    own = list(inspect.signature(selection, eval_str=True).parameters.values())
+    """A dependency that has every filter of `selection` twice, once with the prefix."""
+    asked, *own = inspect.signature(selection, eval_str=True).parameters.values()
     others = [one.replace(name=PREFIX + one.name) for one in own]
 
     def pair(request: Request, **given: Any) -> Pair:
