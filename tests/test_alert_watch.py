@@ -10,6 +10,7 @@ import pytest
 
 from assay.alerts.watch import Watch
 from assay.config import Alerts, Config
+from assay.reports.making import Circumstances
 from assay.server.alerting import Alerting
 from assay.store.connect import Store
 
@@ -96,7 +97,7 @@ def test_health_is_red_while_a_part_stands_still_and_while_alerting_itself_does(
 ) -> None:
     told = figures(settle={"lag_seconds": 10.0})
     config = Config(store="clickhouse://elsewhere", alerts=Alerts(rules=tmp_path / "none.toml"))
-    alerting = Alerting(store, config, "http://assay.test", lambda: (True, told))
+    alerting = Alerting(store, config, "http://assay.test", lambda: (True, told), Circumstances(version="1"))
     for now in range(0, 65, 5):
         alerting.engine.round(1_000_000_000.0 + now)
     assert alerting.problems == ["settling has stood still for 60 s with work to do"]

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -220,11 +221,21 @@ def test_the_server_may_be_named_by_the_environment(url: str) -> None:
 def test_the_report_of_a_running_server(url: str, tmp_path: Path) -> None:
     printed = assay("report", "--url", url, "--project", "cli")
     assert printed.stdout.startswith("# LLM monitoring summary report\n")
-    assert "- Total conversations: 2\n" in printed.stdout
-    written = assay("report", "--url", url, "--project", "cli", "-o", tmp_path / "report.md")
-    assert written.stdout.endswith("report.md\n")
-    without_time = [text.partition("\nCovers:")[2] for text in (printed.stdout, (tmp_path / "report.md").read_text())]
-    assert without_time[0].partition("\n")[2] == without_time[1].partition("\n")[2]
+    assert "| Conversations | 2 |" in printed.stdout
+    command = next(line.strip() for line in printed.stdout.splitlines() if line.startswith("    assay report"))
+    again = assay(*shlex.split(command)[1:], "--url", url, "-o", tmp_path / "report.md")
+    assert again.stdout.endswith("report.md\n")
+    figures = [re.sub(r"\nMade .* by", "", text) for text in (printed.stdout, (tmp_path / "report.md").read_text())]
+    assert figures[0] == figures[1], "the command that a report names makes the same report again"
+
+
+def test_the_files_ending_chooses_the_reports_format(url: str, tmp_path: Path) -> None:
+    assay("report", "--url", url, "--project", "cli", "-o", tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
+    refused = assay("report", "--url", url, "-o", tmp_path / "report.docx")
+    assert "call it .md, .html, .pdf or .json, or give --format" in " ".join(refused.stderr.split())
+    refused = assay("report", "--url", url, "--format", "docx")
+    assert "cannot write a report as 'docx': choose one of md, html, pdf, json" in " ".join(refused.stderr.split())
 
 
 def test_the_files_ending_chooses_the_exports_format(url: str, tmp_path: Path) -> None:

@@ -153,8 +153,8 @@ def test_alerts_name_the_slow_call(monitor: Monitor, stored: Stored) -> None:
 def test_the_report_is_markdown(monitor: Monitor, stored: Stored) -> None:
     report = monitor.report(project=stored.project)
     assert report.startswith("# LLM monitoring summary report\n")
-    assert "- Total conversations: 4\n" in report
-    assert "- Failed calls: 1 of 4\n" in report
+    assert "| Conversations | 4 |" in report
+    assert "| 1 of 4 calls" in report
 
 
 def test_a_score_given_through_the_monitor_is_stored_at_once(monitor: Monitor, stored: Stored) -> None:

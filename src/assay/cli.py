@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import version
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,9 +15,10 @@ from assay.cli_compare import add_compare
 from assay.cli_doctor import doctor
 from assay.cli_files import export, import_
 from assay.cli_groups import groups, similar
-from assay.cli_options import Host, Model, Port, Project, Since, StoreUrl, Until, Url, asking, console
+from assay.cli_options import Host, Port, Project, Since, StoreUrl, Until, Url, asking, console
 from assay.cli_quality import quality
 from assay.cli_questions import questions
+from assay.cli_reports import report
 from assay.cli_sql import sql
 from assay.config import load_config
 from assay.errors import AssayError
@@ -32,6 +32,7 @@ app = typer.Typer(
 )
 app.add_typer(quality, name="quality")
 app.add_typer(alerts, name="alerts")
+app.command()(report)
 app.add_typer(groups, name="groups")
 app.command()(similar)
 app.add_typer(questions)
@@ -93,26 +94,6 @@ def demo(
         run(load_config(host=host, port=port, store=store), console, once=once, time_scale=time_scale, seed=seed)
     except KeyboardInterrupt:
         console.print("stopped")
-
-
-@app.command()
-def report(
-    url: Url = None,
-    store: StoreUrl = None,
-    since: Since = None,
-    until: Until = None,
-    project: Project = None,
-    model: Model = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
-) -> None:
-    """Write the summary report as Markdown: usage, quality, alerts, recommendations."""
-    with asking(url, store) as monitor:
-        text = monitor.report(since=since, until=until, project=project, model=model)
-    if output is None:
-        sys.stdout.write(text)
-    else:
-        output.write_text(text, encoding="utf-8")
-        console.print(f"wrote {output}", highlight=False, soft_wrap=True)
 
 
 app.command()(export)

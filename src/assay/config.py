@@ -35,6 +35,7 @@ from pydantic_settings import (
 )
 
 from assay.errors import ConfigError
+from assay.timetable import ScheduledReport
 
 MEBIBYTE = 1 << 20
 
@@ -285,6 +286,7 @@ class Config(BaseSettings):
     ingest: Ingest = Ingest()
     quality: Quality = Quality()
     alerts: Alerts = Alerts()
+    report: list[ScheduledReport] = []
     sql: Sql = Sql()
     budget: list[Budget] = []
     timezone: str = "UTC"
@@ -304,6 +306,14 @@ class Config(BaseSettings):
         if not all(key.get_secret_value().strip() for key in keys):
             raise ValueError("an API key must not be empty")
         return keys
+
+    @field_validator("report")
+    @classmethod
+    def _each_its_own_name(cls, reports: list[ScheduledReport]) -> list[ScheduledReport]:
+        names = [one.name for one in reports]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"there are two reports named {twice!r}: give each a name of its own")
+        return reports
 
     @field_validator("budget")
     @classmethod

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import httpx
+import msgspec
 
 from assay.alerts.rules import Channel
 from assay.errors import AssayError
@@ -30,12 +31,26 @@ class CannotDeliver(AssayError):
     """A message did not arrive; the message says why, without the address, which may hold a password."""
 
 
-def send(channel: Channel, body: Mapping[str, Any]) -> None:
-    """Deliver; returns once the receiver has accepted it. Raises CannotDeliver."""
+class Document(msgspec.Struct, frozen=True, kw_only=True):
+    """What a message brings beside its text: a file, with a `title` and a `summary` for people."""
+
+    filename: str
+    media_type: str
+    content: bytes
+    title: str
+    summary: str
+
+
+def send(channel: Channel, body: Mapping[str, Any], document: Document | None = None) -> None:
+    """Deliver; returns once the receiver has accepted it. Raises CannotDeliver.
+
+    A document goes to mail and chats as an attachment where they take any, into signed JSON as Base64.
+    """
     if channel.webhook:
-        _post(channel.webhook.get_secret_value(), channel.secret.get_secret_value(), body)
+        whole = {**body, "document": _enclosed(document)} if document else body
+        _post(channel.webhook.get_secret_value(), channel.secret.get_secret_value(), whole)
     elif channel.url:
-        _apprise(channel.url.get_secret_value(), body)
+        _apprise(channel.url.get_secret_value(), body, document)
 
 
 def ping(url: str) -> None:
@@ -104,21 +119,31 @@ def _post(url: str, secret: str, body: Mapping[str, Any]) -> None:
         raise CannotDeliver(_without_address(error, url)) from None
 
 
-def _apprise(url: str, body: Mapping[str, Any]) -> None:
+def _enclosed(document: Document) -> dict[str, str]:
+    told = {name: getattr(document, name) for name in ("filename", "media_type", "title", "summary")}
+    return {**told, "base64": base64.b64encode(document.content).decode()}
+
+
+def _apprise(url: str, body: Mapping[str, Any], document: Document | None) -> None:
     try:
         import apprise
+        from apprise.attachment.memory import AttachMemory
     except ImportError:
         raise CannotDeliver("this channel needs Apprise: pip install 'assay[alerts]'") from None
     service = apprise.Apprise()
     if not service.add(url):
         raise CannotDeliver("Apprise does not know this kind of address: see its list of services")
-    kind = {"resolved": "success", "test": "info"}.get(str(body["status"]), "warning")
+    kind = {"resolved": "success", "test": "info", "report": "info"}.get(str(body["status"]), "warning")
+    attached = apprise.AppriseAttachment()
+    if document:
+        attached.add(AttachMemory(document.content, name=document.filename, mimetype=document.media_type))
     said = list[str]()
     arrived = service.notify(
-        title=title(body),
-        body=text(body),
+        title=document.title if document else title(body),
+        body=document.summary if document else text(body),
         notify_type=kind,
         body_format="text",
+        attach=attached if document else None,
         timeout=APPRISE_SECONDS,
         log_callback=lambda entry, _: said.append(entry.message) if entry.level in ("WARNING", "ERROR") else None,
     )

@@ -18,8 +18,9 @@ from typing import Any
 
 import msgspec
 
-from assay.alerts.channels import CannotDeliver, ping, send
+from assay.alerts.channels import CannotDeliver, Document, ping, send
 from assay.alerts.rules import SEVERITIES, Channel, Inhibition, Maintenance, RuleBook
+from assay.errors import AssayError
 from assay.store.connect import Row, Store
 from assay.store.incidents import DeliveryAttempt, IncidentEvent, as_micros, due_deliveries, insert_attempts
 
@@ -119,31 +120,44 @@ def due(channel: str, delivery_id: str, body: Mapping[str, Any], now: int) -> De
 
 def trial(channel: str, now: int) -> DeliveryAttempt:
     """A message that tells only that messages arrive."""
+    return notification(channel, _digest(channel, "test", str(now)), "test", now)
+
+
+def notification(channel: str, delivery_id: str, status: str, now: int, **more: Any) -> DeliveryAttempt:
+    """A message about no incident, due now (Unix microseconds); `more` goes into its body."""
     body = {
         "schema": SCHEMA,
-        "id": _digest(channel, "test", str(now)),
+        "id": delivery_id,
         "at": datetime.fromtimestamp(now / 1e6, UTC).isoformat(),
-        "status": "test",
+        "status": status,
         "incidents": [],
         "incident_ids": [],
         "event_ids": [],
+        **more,
     }
-    return due(channel, str(body["id"]), body, now)
+    return due(channel, delivery_id, body, now)
 
 
 class Courier:
     """Delivers what is due until `stop`. `url` is where the dashboard is, for links; `alive` tells if all goes well.
 
     An attempt is written down before and after: after a crash in between the message is sent again under the same id
-    (`webhook-id`), by which a receiver knows it.
+    (`webhook-id`), by which a receiver knows it. `enclose` makes what a message brings beside its text, from its body.
     """
 
-    def __init__(self, store: Store, book: Callable[[], RuleBook], alive: Callable[[], bool] = lambda: True) -> None:
+    def __init__(
+        self,
+        store: Store,
+        book: Callable[[], RuleBook],
+        alive: Callable[[], bool] = lambda: True,
+        enclose: Callable[[Mapping[str, Any]], Document | None] = lambda _: None,
+    ) -> None:
         self.last_error = ""
         self.failing_since: dict[str, float] = {}
         self._store = store
         self._book = book
         self._alive = alive
+        self._enclose = enclose
         self._heartbeat_at = 0.0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="assay-courier", daemon=True)
@@ -189,7 +203,7 @@ class Courier:
         try:
             if channel is None:
                 raise CannotDeliver("this channel is no longer in the rules file")
-            send(channel, body)
+            send(channel, body, self._enclosed(body))
         except CannotDeliver as error:
             self.failing_since.setdefault(row["channel"], now)
             over = now - began > book.delivery.give_up_after or channel is None
@@ -200,6 +214,12 @@ class Courier:
         self.failing_since.pop(row["channel"], None)
         insert_attempts(self._store, [attempt("sent")])
         return True
+
+    def _enclosed(self, body: Mapping[str, Any]) -> Document | None:
+        try:
+            return self._enclose(body)
+        except AssayError as error:
+            raise CannotDeliver(f"what it should bring cannot be made: {error}") from error
 
     def _beat(self, now: float) -> None:
         """The dead man's switch: a monitor elsewhere misses this call when we are gone, or not well."""

@@ -20,6 +20,9 @@ from assay.errors import AssayError, NotFound
 if TYPE_CHECKING:
     import pandas as pd
 
+REPORT_SECONDS = 120.0
+"""A report asks some fifteen questions, and a PDF has to be set."""
+
 
 def connect(url: str | None = None, *, api_key: str | None = None, timeout_seconds: float = 30.0) -> Monitor:
     """A Monitor for the server at `url` (default ASSAY_URL, else http://127.0.0.1:4318).
@@ -232,9 +235,18 @@ class Monitor(Api):
         """Send a test message to a channel or all: the delivery log tells what became of it."""
         return self._parsed(self._request("POST", "/alerts/test", {"channel": channel}))["deliveries"]
 
-    def report(self, **filters: Any) -> str:
-        """The summary report as Markdown."""
-        return self._request("GET", "/report", filters).text
+    def report(self, format: str = "md", **filters: Any) -> Any:
+        """The report: text as "md" or "html", bytes as "pdf", its figures as "json"; title= if wanted."""
+        answer = self._request("GET", "/report", {**filters, "format": format}, timeout=REPORT_SECONDS)
+        return {"pdf": lambda: answer.content, "json": answer.json}.get(format, lambda: answer.text)()
+
+    def reports(self) -> Answer:
+        """The scheduled `reports`, with when each is due, and `no_pdf`: why there is no PDF, "" where there is."""
+        return self._get("/reports", {})
+
+    def send_report(self, name: str) -> list[Answer]:
+        """Send a scheduled report now: the delivery log tells what became of it."""
+        return self._parsed(self._request("POST", f"/reports/{quote(name, safe='')}/send"))["deliveries"]
 
     def export(self, to: str | Path | BinaryIO, format: str = "csv", columns: str = "all", **filters: Any) -> Answer:
         """Write selected calls to a file as csv, jsonl or parquet; answers what it holds, its `rows` and `sha256`.

@@ -10,8 +10,9 @@ import altair as alt
 import pandas as pd
 
 from assay.dashboard import figures
-from assay.dashboard.charts import AMBER, BLUE, DURATION_LABEL, GREY, RED, ROSE, TEAL, VIOLET, Answer
+from assay.dashboard.charts import DURATION_LABEL, Answer
 from assay.dashboard.inert import excerpt
+from assay.palette import AMBER, BLUE, GREY, RED, ROSE, TEAL, VIOLET
 
 MOST_SPANS = 200
 _ROW_HEIGHT = 24

@@ -1,8 +1,12 @@
-"""Alerting while the server runs: the engine judges, the courier delivers, the watch looks at Assay itself."""
+"""Alerting while the server runs: the engine judges, the courier delivers, the watch looks at Assay itself.
+
+Scheduled reports go the same way to the same channels.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from assay.alerts.engine import Engine
@@ -11,6 +15,8 @@ from assay.alerts.overspent import Spending
 from assay.alerts.watch import Condition, Watch
 from assay.analytics.budgets import budgets
 from assay.config import Config
+from assay.reports.making import Circumstances
+from assay.reports.schedule import Scheduler, document
 from assay.store.connect import Store, embedded_directory
 
 STALLED_SECONDS = 50.0
@@ -21,23 +27,27 @@ Figures = Callable[[], tuple[bool, dict[str, Any]]]
 class Alerting:
     """Judges and delivers until `stop`. `health` gives the figures of GET /api/health, without what is said here."""
 
-    def __init__(self, store: Store, config: Config, url: str, health: Figures) -> None:
+    def __init__(self, store: Store, config: Config, url: str, health: Figures, made: Circumstances) -> None:
         self._enabled = config.alerts.enabled
         self._watch = Watch(embedded_directory(config.store))
         self._spending = Spending(lambda: budgets(store, config.budget, config.timezone) if config.budget else [])
         self._health = health
         self._standing: list[Condition] = []
         self.engine = Engine(store, config.alerts.rules, url, self._look)
-        self.courier = Courier(store, lambda: self.engine.book, lambda: not self.problems)
+        enclose = partial(document, store, made)
+        self.courier = Courier(store, lambda: self.engine.book, lambda: not self.problems, enclose)
+        self.scheduler = Scheduler(store, config.report, lambda: self.engine.book)
 
     def start(self) -> None:
         """Begin, unless the settings say that another server watches this store's rules."""
         if self._enabled:
             self.engine.start()
             self.courier.start()
+            self.scheduler.start()
 
     def stop(self) -> None:
         """Finish the round and the message in hand, then end."""
+        self.scheduler.stop()
         self.engine.stop()
         self.courier.stop()
 
@@ -49,7 +59,8 @@ class Alerting:
         stalled = self.engine.stalled_seconds
         late = f"watching alerts: no round has ended well for {stalled:.0f} s" if stalled > STALLED_SECONDS else ""
         stuck = [one.message for one in self._standing if one.rule in ("assay:stuck", "assay:disk-filling")]
-        return [problem for problem in (self.engine.last_error, self.courier.last_error, late, *stuck) if problem]
+        said = (self.engine.last_error, self.courier.last_error, late, *stuck, *self.scheduler.problems)
+        return [problem for problem in said if problem]
 
     def _look(self, engine: Engine, now: float) -> list[Condition]:
         _, figures = self._health()

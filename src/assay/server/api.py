@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import Body, Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from assay.alerts.limits import ProjectThresholds
 from assay.alerts.thresholds import RECENT, recent_alerts
@@ -27,7 +27,6 @@ from assay.ingest.pricing import Prices
 from assay.ingest.receiver import RETRY_AFTER_SECONDS
 from assay.ingest.reprice import reprice
 from assay.records import CALL_KINDS, Span
-from assay.reports.summary import summary_report
 from assay.server.agreement_api import agreement_routes
 from assay.server.analytics_api import analytics_routes
 from assay.server.asking import Selected, as_json, one_of
@@ -174,13 +173,6 @@ def api(
         )
 
     add_export(app, store, version)
-
-    @app.get("/report")
-    def get_report(selected: Selected, format: Annotated[str, one_of(["md"])] = "md") -> Response:
-        """The summary report as Markdown."""
-        if format != "md":
-            raise AssayError(f"cannot write a report as {format!r}: choose md")
-        return PlainTextResponse(summary_report(store, selected), media_type="text/markdown; charset=utf-8")
 
     add_quality_routes(app, store)
     add_backfill(app, store, quality_settings)

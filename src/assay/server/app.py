@@ -35,12 +35,14 @@ from assay.quality.groups.live import LiveGroups
 from assay.quality.judge.judging import LiveJudge, live_judge
 from assay.quality.live import LiveScoring
 from assay.records import Span
+from assay.reports.making import Circumstances
 from assay.server.alerting import Alerting
 from assay.server.alerts_api import add_alert_routes
 from assay.server.api import api
 from assay.server.auth import RequireKey
 from assay.server.files_api import add_import
 from assay.server.groups_api import add_group_routes
+from assay.server.reports_api import add_reports
 from assay.store.connect import Store, open_store
 from assay.store.housekeeping import Housekeeper
 from assay.store.rows import arrow_table, stamped
@@ -84,7 +86,8 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
         stack.callback(housekeeper.stop)
         housekeeper.start()
         health = Health(store, journal, writer, receiver, readers, settler, scoring, judge, groups)
-        alerting = Alerting(store, config, url, health.figures)
+        circumstances = Circumstances(version=VERSION, url=url, prices=prices, health=lambda: health.figures()[1])
+        alerting = Alerting(store, config, url, health.figures, circumstances)
         stack.callback(alerting.stop)
         alerting.start()
         health.alerting = alerting
@@ -107,6 +110,7 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
         add_import(
             answers, store, readers.take, lambda batch: writer.submit(batch).result(), config.ingest.max_body_bytes
         )
+        add_reports(answers, store, circumstances, config.report, lambda: alerting.engine.book)
         # Spans and questions do not pass through the dashboard's own middleware.
         yield Starlette(
             routes=[
@@ -139,6 +143,7 @@ def answering(config: Config, url: str) -> Generator[ASGIApp]:
         add_group_routes(answers, store, grouping, lambda: grouping.catch_up(newest_commit(store)))
         reader = Reader(Prices(config.prices), config.ingest.max_future_seconds)
         add_import(answers, store, reader.take, partial(kept, store), config.ingest.max_body_bytes)
+        add_reports(answers, store, Circumstances(version=VERSION, prices=Prices(config.prices)), config.report)
         yield Starlette(routes=[Mount("/api", answers)])
 
 

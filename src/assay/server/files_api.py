@@ -20,7 +20,7 @@ from assay.ingest.importing import import_lines
 from assay.ingest.wire import decompress
 from assay.reports.columns import ALL, SETS
 from assay.reports.exports import FORMATS, MEDIA_TYPES, export
-from assay.server.asking import Selected
+from assay.server.asking import Selected, one_of
 from assay.store.connect import Store
 
 FACTS_HEADER = "Assay-Export"
@@ -33,7 +33,7 @@ def add_export(app: FastAPI, store: Store, version: str) -> None:
     @app.get("/export")
     def get_export(
         selected: Selected,
-        format: Annotated[str, Query(json_schema_extra={"enum": list(FORMATS)})] = "csv",
+        format: Annotated[str, one_of(FORMATS)] = "csv",
         columns: Annotated[str, Query(description=f"{', '.join(SETS)}, or names with commas between")] = ALL,
     ) -> Response:
         """The selected calls as a file; what it holds is told in the header Assay-Export."""

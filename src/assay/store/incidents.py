@@ -170,6 +170,15 @@ def deliveries(store: Store, limit: int = 100) -> list[Row]:
     return store.query(f"SELECT * FROM ({_LAST}) ORDER BY due_at DESC LIMIT {{limit:UInt32}}", {"limit": limit})
 
 
+def known_deliveries(store: Store, delivery_ids: Iterable[str]) -> set[str]:
+    """Those of the messages that are in the outbox, or were."""
+    rows = store.query(
+        "SELECT DISTINCT delivery_id FROM deliveries WHERE delivery_id IN {ids:Array(String)}",
+        {"ids": list(delivery_ids)},
+    )
+    return {row["delivery_id"] for row in rows}
+
+
 def as_micros(moment: Any) -> int:
     """A stored moment as Unix microseconds."""
     return round(moment.timestamp() * 1e6)
