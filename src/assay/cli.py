@@ -14,6 +14,7 @@ from rich.text import Text
 from assay.cli_alerts import alerts
 from assay.cli_options import Host, Model, Port, Project, Since, StoreUrl, Until, Url, asking, console
 from assay.cli_quality import quality
+from assay.cli_search import search
 from assay.config import load_config
 from assay.errors import AssayError
 from assay.terminal import dollars, finding_table
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(quality, name="quality")
 app.add_typer(alerts, name="alerts")
+app.command()(search)
 
 
 def main() -> None:

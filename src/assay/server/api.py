@@ -37,6 +37,7 @@ from assay.server.docs import docs_page
 from assay.server.feedback import NewScore, store_score
 from assay.server.quality_api import add_quality_routes
 from assay.store.connect import Store
+from assay.store.terms import FIELDS
 
 Health = Callable[[], tuple[bool, dict[str, Any]]]
 """Tells whether all is well, and the figures behind it."""
@@ -149,14 +150,15 @@ def api(
         selected: Selected,
         kind: Annotated[str, _one_of(CALL_KINDS)] = "",
         trace_id: str = "",
-        q: Annotated[str, Query(description="words that prompt or response must hold")] = "",
+        q: Annotated[str, Query(description='words that were said; "a phrase", begin*, -without')] = "",
+        within: Annotated[str, Query(alias="in", json_schema_extra={"enum": list(FIELDS)})] = "",
         order: Annotated[str, _one_of(ORDERS)] = "started_at",
         limit: int = 50,
         cursor: str = "",
     ) -> Response:
-        """A page of calls with their scores."""
-        page = calls(store, selected, q=q, kind=kind, trace_id=trace_id, order=order, limit=limit, cursor=cursor)
-        return _json(page._asdict())
+        """A page of calls with their scores; with `q` also `highlights`, where each says what was looked for."""
+        asked = {"q": q, "within": within, "kind": kind, "trace_id": trace_id, "order": order}
+        return _json(calls(store, selected, **asked, limit=limit, cursor=cursor)._asdict())
 
     @app.get("/calls/{span_id}")
     def get_call(span_id: str) -> Response:
