@@ -14,9 +14,9 @@ SHARES = {"latin": 0.88, "han": 0.05, "kana": 0.02, "cyrillic": 0.03, "thai": 0.
 VOCABULARY = 50_000
 SENTENCES = 60_000
 _SYLLABLES = {
-    "latin": ("b c d f g h l m n p r s t v st pr tr".split(), "a e i o u ea ou".split()),
-    "cyrillic": ("б в г д к л м н п р с т ст пр".split(), "а е и о у я ё".split()),
-    "arabic": ("ب ت ج د ر س ع ف ق ك ل م ن".split(), "ا و ي".split()),
+    "latin": ([*"bcdfghlmnprstv", "st", "pr", "tr"], [*"aeiou", "ea", "ou"]),
+    "cyrillic": ([*"бвгдклмнпрст", "ст", "пр"], [*"аеиоуяё"]),
+    "arabic": ([*"بتجدرسعفقكلمن"], [*"اوي"]),
 }
 _CHARACTERS = {
     "han": [chr(0x4E00 + 7 * n) for n in range(2500)],
@@ -48,13 +48,10 @@ class Texts:
         """Message lists for a share of the prompts, with an earlier question and answer; "" for the rest."""
         earlier = [self.some(len(prompts), size) for _ in range(2)]
         said = [pc.replace_substring(text, "\n", "\\n") for text in (*earlier, prompts)]
-        parts = [
-            part for role, text in zip(("user", "assistant", "user"), said) for part in (_OPEN % role, text, _CLOSE)
-        ]
-        lists = pc.binary_join_element_wise("[", *parts, "]", "")
-        return pc.if_else(
-            pa.array(self._rng.random(len(prompts)) < share), pc.replace_substring(lists, "},]", "}]"), ""
-        )
+        turns = zip(("user", "assistant", "user"), said, strict=True)
+        parts = [part for role, text in turns for part in (_OPEN % role, text, _CLOSE)]
+        lists = pc.replace_substring(pc.binary_join_element_wise("[", *parts, "]", ""), "},]", "}]")
+        return pc.if_else(pa.array(self._rng.random(len(prompts)) < share), lists, "")
 
     def sentences(self, script: str) -> list[str]:
         """The pool of a script, the most common sentence no more so than any other."""

@@ -1,4 +1,4 @@
-"""What people say to a shop's assistant in sixteen languages, with what finds each of them, alone, and what must not."""
+"""What people say to a shop in sixteen languages, with what finds each of them, alone, and what must not."""
 
 from __future__ import annotations
 

@@ -16,26 +16,20 @@ HIT = "bold reverse"
 
 def hits_table(calls: Iterable[Answer]) -> Table:
     """Each call's time, model and span id, and the excerpts that have what was looked for."""
-    found = table("Found", "Started", "Model", "Span", "Where", "Said")
-    for column in found.columns[:4]:
-        column.no_wrap = True
+    found = table("Found", "Call", "Said")
+    found.columns[0].no_wrap = True
+    found.show_lines = True
     for call in calls:
-        shown = call["highlights"]
-        said = [_excerpt(one) for one in shown] or [Text(excerpt(call["prompt"]) or "-")]
         started = datetime.fromisoformat(call["started_at"]).astimezone()
-        found.add_row(
-            f"{started:%Y-%m-%d %H:%M:%S}",
-            Text(call["model"] or "unknown"),
-            call["span_id"],
-            "\n".join(one["field"] for one in shown) or "prompt",
-            Text("\n").join(said),
-        )
+        which = Text(f"{started:%Y-%m-%d %H:%M:%S}\n{call['span_id']}\n{call['model'] or 'unknown model'}")
+        said = [_excerpt(one) for one in call["highlights"]] or [Text(excerpt(call["prompt"], 200) or "-")]
+        found.add_row(which, Text("\n").join(said))
     return found
 
 
 def _excerpt(highlight: Answer) -> Text:
-    """An excerpt in one line, its hits marked."""
-    text = Text("…" if highlight["cut_before"] else "", no_wrap=True, overflow="ellipsis")
+    """Where an excerpt is from, and it without its line breaks, its hits marked."""
+    text = Text.assemble((f"{highlight['field']}: ", "dim"), "…" if highlight["cut_before"] else "")
     for piece in highlight["pieces"]:
-        text.append(" ".join(piece["text"].split("\n")), HIT if piece["hit"] else "")
+        text.append(piece["text"].replace("\n", " "), HIT if piece["hit"] else "")
     return text.append("…" if highlight["cut_after"] else "")

@@ -14,6 +14,7 @@ from assay.errors import AssayError, NotFound
 from assay.store.connect import Row, Store
 from assay.store.scores import scores_of, values_by_name
 from assay.store.spans import Within, spans_of_trace, spans_with_ids
+from assay.store.terms import TERMS_SQL
 
 ORDERS = {
     "started_at": "toUnixTimestamp64Micro(started_at)",
@@ -71,7 +72,7 @@ def calls(
 
     def keys(count: int, last: Row | None = None) -> list[Row]:
         place = (last["place"], last["span_id"]) if last else after
-        return _keys(store, looked_for.names if looked_for else "", where, parameters, order, count, place)
+        return _keys(store, where, parameters, order, count, place, searched=bool(query))
 
     if query and looked_for and not looked_for.exact:
         page, last = checked(store, query, within, limit, keys)
@@ -91,19 +92,20 @@ def calls(
 
 def _keys(
     store: Store,
-    names: str,
     where: str,
     parameters: dict[str, Any],
     order: str,
     limit: int,
     after: tuple[float, str] | None,
+    *,
+    searched: bool,
 ) -> list[Row]:
     """Which calls a page has, in its order: their ids, places in that order and starts."""
     if after:
         where += f" AND ({ORDERS[order]}, span_id) < ({{after:Float64}}, {{after_id:String}})"
         parameters = {**parameters, "after": after[0], "after_id": after[1]}
     return store.query(
-        f"{f'WITH {names} ' if names else ''}SELECT project, span_id, {ORDERS[order]} AS place,"
+        f"{f'WITH {TERMS_SQL} AS terms ' if searched else ''}SELECT project, span_id, {ORDERS[order]} AS place,"
         f" toUnixTimestamp64Micro(started_at) AS started FROM spans FINAL WHERE {where}"
         " ORDER BY place DESC, span_id DESC LIMIT {limit:UInt32}",
         {**parameters, "limit": limit},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from assay.analytics.query import Query, hits
-from assay.analytics.search import parts_of, texts
+from assay.analytics.search import texts
 from assay.store.connect import Row
 from assay.store.terms import fold_with_origins
 
@@ -23,7 +23,7 @@ Highlight = dict[str, Any]
 def highlights(query: Query, row: Row, within: str) -> list[Highlight]:
     """Excerpts of the texts in which a call has what was looked for, at most one a text and MOST a call."""
     found, seen = list[Highlight](), set[str]()
-    for field, text in texts(row, parts_of(within)):
+    for field, text in texts(row, within):
         if len(found) < MOST and text not in seen:
             seen.add(text)
             if excerpt := _excerpt(query, text):

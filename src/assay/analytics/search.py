@@ -15,7 +15,7 @@ from assay.analytics.query import Query, Term, Unit, found_in
 from assay.errors import AssayError
 from assay.store.connect import Row, Store
 from assay.store.spans import started_within
-from assay.store.terms import FIELDS, INDEXES, TERMS_SQL, said
+from assay.store.terms import INDEX, TERMS_SQL, said
 
 MOST_ENDINGS = 20_000
 """Words that one part with a * may stand for."""
@@ -30,49 +30,39 @@ _FEWEST, _MOST = 200, 4000
 """Candidates whose texts are read at a time."""
 
 
+FIELDS = ("prompt", "response", "messages")
+"""What can be searched alone; `messages` is all that was said: every turn, the system text, tool calls."""
+
+
 class Condition(NamedTuple):
     """What the engine keeps: every call that is looked for, and no other if `exact`."""
 
-    names: str
-    """Expressions that `where` names, for WITH."""
     where: str
     parameters: dict[str, Any]
     exact: bool
 
 
 def condition(store: Store, query: Query, within: str) -> Condition:
-    """The question to the text indexes. `within` is one of FIELDS, or "" for all that was said.
+    """The question to the text index. `within` is one of FIELDS, or "" for all that was said.
 
-    Raises AssayError where a part with a * stands for too many words.
+    Raises AssayError for another, and where a part with a * stands for too many words.
     """
-    parts = parts_of(within)
-    engine = _Engine(store, parts)
-    longest = sorted(query.wanted, key=_length, reverse=True)
-    where = [engine.has(term) for term in longest[:_ASKED_OF_ENGINE]]
-    decided = [term for term in query.unwanted if _is_decided(term)]
-    where += [f"NOT {engine.has(term)}" for term in decided[:_ASKED_OF_ENGINE]]
-    exact = (
-        all(map(_is_decided, (*query.wanted, *query.unwanted)))
-        and max(len(query.wanted), len(query.unwanted)) <= _ASKED_OF_ENGINE
-    )
-    names = ", ".join(f"{TERMS_SQL[part]} AS {INDEXES[part]}" for part in parts)
-    return Condition(names, " AND ".join(where) or "1", engine.parameters, exact)
-
-
-def parts_of(within: str) -> tuple[str, ...]:
-    """The indexed parts of a call that one of FIELDS means. Raises AssayError for another."""
     if within not in ("", *FIELDS):
         raise AssayError(f"cannot search in {within!r}: choose one of {', '.join(FIELDS)}, or leave it out for all")
-    return tuple(INDEXES) if within in ("", "messages") else (within,)
+    everywhere = within in ("", "messages")
+    wanted = sorted(query.wanted, key=_length, reverse=True)
+    # The index says what a call has somewhere: not that it lacks it in one place, nor that words are no neighbours.
+    unwanted = [term for term in query.unwanted if everywhere and _is_decided(term)]
+    bound = dict[str, Any]()
+    where = [_has(store, term, bound) for term in wanted[:_ASKED_OF_ENGINE]]
+    where += [f"NOT ({_has(store, term, bound)})" for term in unwanted[:_ASKED_OF_ENGINE]]
+    asked = len(where) == len(query.wanted) + len(query.unwanted)
+    return Condition(" AND ".join(where) or "1", bound, everywhere and asked and all(map(_is_decided, query.wanted)))
 
 
-def texts(row: Row, parts: tuple[str, ...]) -> list[tuple[str, str]]:
-    """The texts of a row that are searched, with where each is from: prompt, response, system or messages."""
-    found = [(part, row[part]) for part in parts if part != "said"]
-    if "said" in parts:
-        system, *turns = said(row)
-        found += [("system", system), *(("messages", turn) for turn in turns)]
-    return found
+def texts(row: Row, within: str) -> list[tuple[str, str]]:
+    """The texts of a row that are searched, with where each is from; a phrase does not go on from one to the next."""
+    return [(field, text) for field, text in said(row) if field == within or within in ("", "messages")]
 
 
 Keys = list[Row]
@@ -82,12 +72,12 @@ Keys = list[Row]
 def checked(
     store: Store, query: Query, within: str, limit: int, candidates: Callable[[int, Row | None], Keys]
 ) -> tuple[Keys, Row | None]:
-    """Of `candidates(how many, after which)` the first that are looked for; and after which to go on, None at the end."""
+    """The first of `candidates(how many, after which)` that are looked for; and where to go on, None at the end."""
     found, last, size = Keys(), None, max(4 * limit, _FEWEST)
     deadline = time.monotonic() + SECONDS
     while True:
         some = candidates(size, last)
-        found += _looked_for(store, query, parts_of(within), some)
+        found += _looked_for(store, query, within, some)
         if len(found) > limit:
             return found[:limit], found[limit - 1]
         if len(some) < size:
@@ -97,7 +87,7 @@ def checked(
             return found, last
 
 
-def _looked_for(store: Store, query: Query, parts: tuple[str, ...], keys: Keys) -> Keys:
+def _looked_for(store: Store, query: Query, within: str, keys: Keys) -> Keys:
     if not keys:
         return []
     starts = [key["started"] for key in keys]
@@ -108,7 +98,7 @@ def _looked_for(store: Store, query: Query, parts: tuple[str, ...], keys: Keys) 
         {"ids": [key["span_id"] for key in keys], **parameters},
     )
     good = {
-        (row["project"], row["span_id"]) for row in rows if found_in(query, (text for _, text in texts(row, parts)))
+        (row["project"], row["span_id"]) for row in rows if found_in(query, (text for _, text in texts(row, within)))
     }
     return [key for key in keys if (key["project"], key["span_id"]) in good]
 
@@ -122,31 +112,20 @@ def _is_decided(term: Term) -> bool:
     return len(term) == 1 or (len(term) == 2 and term[1].follows)
 
 
-class _Engine:
-    """Conditions over the indexes of some parts, and the values that they are bound to."""
+def _has(store: Store, term: Term, bound: dict[str, Any]) -> str:
+    """That a call has all terms of what is looked for, and one of the words of each open unit."""
+    words = sorted(set(_engine_terms(term)))
+    found = [_tokens("hasAllTokens", words, bound)] if words else []
+    for unit in term:
+        if unit.is_open:
+            found.append(_tokens("hasAnyTokens", words, bound) if (words := _endings(store, unit)) else "0")
+    return " AND ".join(found)
 
-    def __init__(self, store: Store, parts: tuple[str, ...]) -> None:
-        self.parameters = dict[str, Any]()
-        self._store = store
-        self._parts = parts
 
-    def has(self, term: Term) -> str:
-        """That a part has all terms of what is looked for, and one of the words of each open unit."""
-        return "(" + " OR ".join(self._part_has(part, term) for part in self._parts) + ")"
-
-    def _part_has(self, part: str, term: Term) -> str:
-        words = sorted(set(_engine_terms(term)))
-        found = [f"hasAllTokens({INDEXES[part]}, {self._bound(words)})"] if words else []
-        for unit in term:
-            if unit.is_open:
-                words = _endings(self._store, part, unit)
-                found.append(f"hasAnyTokens({INDEXES[part]}, {self._bound(words)})" if words else "0")
-        return "(" + " AND ".join(found) + ")"
-
-    def _bound(self, words: list[str]) -> str:
-        name = f"term_{len(self.parameters)}"
-        self.parameters[name] = words
-        return f"{{{name}:Array(String)}}"
+def _tokens(function: str, words: list[str], bound: dict[str, Any]) -> str:
+    name = f"term_{len(bound)}"
+    bound[name] = words
+    return f"{function}(terms, {{{name}:Array(String)}})"
 
 
 def _engine_terms(term: Term) -> Iterator[str]:
@@ -158,19 +137,19 @@ def _engine_terms(term: Term) -> Iterator[str]:
             yield unit.text
 
 
-def _endings(store: Store, part: str, unit: Unit) -> list[str]:
-    """All words in a part's index, and in what is not indexed yet, that an open unit stands for."""
+def _endings(store: Store, unit: Unit) -> list[str]:
+    """All words in the index, and in what is not indexed yet, that an open unit stands for."""
     if len(unit.text) < 2:
         raise AssayError(f"{_shown(unit)!r} stands for too many words: write at least two letters beside the *")
-    index = INDEXES[part]
+    index = f"mergeTreeTextIndex(currentDatabase(), 'spans', '{INDEX}')"
     pattern = ("%" if unit.open_start else "") + _like(unit.text) + ("%" if unit.open_end else "")
     rows = store.query(
         f"""
         SELECT DISTINCT token FROM (
-            SELECT token FROM mergeTreeTextIndex(currentDatabase(), 'spans', '{index}') WHERE token LIKE {{like:String}}
+            SELECT token FROM {index} WHERE token LIKE {{like:String}}
             UNION ALL
-            SELECT arrayJoin(arrayFilter(term -> term LIKE {{like:String}}, {TERMS_SQL[part]})) AS token FROM spans
-            WHERE _part NOT IN (SELECT part_name FROM mergeTreeTextIndex(currentDatabase(), 'spans', '{index}'))
+            SELECT arrayJoin(arrayFilter(term -> term LIKE {{like:String}}, {TERMS_SQL})) AS token FROM spans
+            WHERE _part NOT IN (SELECT part_name FROM {index})
         )
         LIMIT {{most:UInt32}}
         """,

@@ -20,6 +20,7 @@ from assay.alerts.thresholds import RECENT, recent_alerts
 from assay.analytics.calls import ORDERS, call, calls, trace
 from assay.analytics.doctor import findings, server_findings
 from assay.analytics.ppi import with_judged
+from assay.analytics.search import FIELDS
 from assay.analytics.selection import Selection, moment
 from assay.analytics.summaries import GROUPS, SCORE_GROUPS, quality, quality_by, usage, usage_by
 from assay.analytics.trends import latencies, trends
@@ -37,7 +38,6 @@ from assay.server.docs import docs_page
 from assay.server.feedback import NewScore, store_score
 from assay.server.quality_api import add_quality_routes
 from assay.store.connect import Store
-from assay.store.terms import FIELDS
 
 Health = Callable[[], tuple[bool, dict[str, Any]]]
 """Tells whether all is well, and the figures behind it."""
