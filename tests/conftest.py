@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import hypothesis
@@ -26,6 +26,9 @@ from assay.client.monitor import Monitor, connect
 from assay.simulate.provider import running_provider
 from assay.store.connect import Store, open_store
 
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext, Page
+
 # Programs under test keep what waits for a server to themselves, not in the user's cache.
 os.environ.setdefault("ASSAY_SPOOL_DIR", tempfile.mkdtemp(prefix="assay-spool-"))
 
@@ -34,6 +37,15 @@ hypothesis.settings.register_profile("assay", deadline=None)
 hypothesis.settings.load_profile("assay")
 
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
+
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 
 
 class Server:
@@ -216,3 +228,25 @@ def provider_url() -> Iterator[str]:
     """The base URL of a simulated provider that answers at once."""
     with running_provider(latency_scale=0) as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[BrowserContext]:
+    from playwright.sync_api import expect, sync_playwright
+
+    executable = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    assert executable, "no Chromium on the PATH: install it with `apt-get install chromium`"
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGUMENTS)
+        context = chromium.new_context(viewport={"width": 1280, "height": 900}, timezone_id="UTC")
+        context.set_default_timeout(20_000)
+        expect.set_options(timeout=20_000)
+        yield context
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: BrowserContext) -> Iterator[Page]:
+    opened = browser.new_page()
+    yield opened
+    opened.close()

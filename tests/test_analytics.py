@@ -19,11 +19,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
+from assay.analytics.buckets import AIMED_AT
 from assay.analytics.calls import Page, call, calls
 from assay.analytics.means import GROUPS as SAMPLES
-from assay.analytics.selection import Selection, moment
-from assay.analytics.summaries import GROUPS, SCORE_GROUPS, quality, quality_by, usage, usage_by
-from assay.analytics.trends import AIMED_AT, latencies, trends
+from assay.analytics.selection import FILTERS, Selection, moment
+from assay.analytics.summaries import quality, quality_by, usage, usage_by
+from assay.analytics.trends import latencies, trends
 from assay.errors import AssayError, NotFound
 from assay.quality.intervals import mean_interval
 from assay.records import Score, Span
@@ -229,8 +230,7 @@ def matches(span: Span, selection: Selection) -> bool:
     started = at(span.started_at - START)
     if (selection.since and started < selection.since) or (selection.until and started >= selection.until):
         return False
-    own = {name: getattr(span, name) for name in GROUPS if name != "model"} | {"model": model_of(span)}
-    return all(getattr(selection, name) in (None, value) for name, value in own.items())
+    return all(getattr(selection, name) in (None, group_value(span, name)) for name in FILTERS)
 
 
 def selected_scores(rows: Rows, selection: Selection) -> list[Score]:
@@ -239,6 +239,8 @@ def selected_scores(rows: Rows, selection: Selection) -> list[Score]:
 
 
 def group_value(span: Span, group_by: str) -> str:
+    if group_by == "release":
+        return span.attributes.get("service.version", "")
     return model_of(span) if group_by == "model" else getattr(span, group_by)
 
 
@@ -268,7 +270,7 @@ def expected_usage(spans: list[Span]) -> dict[str, Any]:
         "total_conversations": len(conversations),
         "total_calls": len(spans),
         "errors": errors,
-        "error_rate": approx(errors / len(spans)) if spans else 0,
+        "error_rate": approx(errors / len(spans)) if spans else None,
         "sessions": len({span.session_id for span in spans} - {""}),
         "users": len({span.user_id for span in spans} - {""}),
         "total_cost_usd": approx(total(span.cost_usd for span in spans)),
@@ -351,7 +353,7 @@ def test_usage_is_what_python_counts(store: Store, history: list[Any], question:
 
 @few
 @example(history=EVENTFUL, question=everything, group_by="model")
-@given(history=histories, question=questions(), group_by=st.sampled_from(list(GROUPS)))
+@given(history=histories, question=questions(), group_by=st.sampled_from(FILTERS))
 def test_usage_by_a_dimension_is_the_usage_of_each_of_its_values(
     store: Store, history: list[Any], question: Callable[[str], Selection], group_by: str
 ) -> None:
@@ -379,15 +381,16 @@ def test_quality_is_what_python_counts(store: Store, history: list[Any], questio
 
 @few
 @example(history=EVENTFUL, question=everything, group_by="session_id")
-@given(history=histories, question=questions(), group_by=st.sampled_from(list(SCORE_GROUPS)))
+@given(history=histories, question=questions(), group_by=st.sampled_from(FILTERS))
 def test_quality_by_a_dimension_is_the_quality_of_each_of_its_values(
     store: Store, history: list[Any], question: Callable[[str], Selection], group_by: str
 ) -> None:
     rows = stored(store, history)
     selection = question(rows.service)
+    called = {span.span_id: span for span in rows.spans}
     groups: dict[str, list[Score]] = defaultdict(list)
     for score in selected_scores(rows, selection):
-        groups[getattr(score, group_by)].append(score)
+        groups[group_value(called[score.target], group_by)].append(score)
     assert quality_by(store, selection, group_by) == {
         value: expected_quality(store, scores) for value, scores in groups.items()
     }
@@ -399,7 +402,7 @@ def test_quality_by_a_dimension_is_the_quality_of_each_of_its_values(
     history=histories,
     question=questions(),
     bucket=st.sampled_from([("1h", 3600), ("30m", 1800), ("7h", 25_200), ("1d", 86_400), ("2w", 1_209_600)]),
-    group_by=st.none() | st.sampled_from(list(GROUPS)),
+    group_by=st.none() | st.sampled_from(FILTERS),
 )
 def test_trends_are_the_figures_of_each_bucket_of_time(
     store: Store,
@@ -413,9 +416,11 @@ def test_trends_are_the_figures_of_each_bucket_of_time(
     length, seconds = bucket
     points: dict[tuple[datetime, str], list[Span]] = defaultdict(list)
     for span in selected(rows, selection):
-        start = span.started_at // 1_000_000 // seconds * seconds
+        # Weeks begin on Mondays; the first was the fifth day of the epoch.
+        first = 4 * 86_400 if length.endswith("w") else 0
+        start = (span.started_at // 1_000_000 - first) // seconds * seconds + first
         points[datetime.fromtimestamp(start, UTC), group_value(span, group_by) if group_by else ""].append(span)
-    scores = selected_scores(rows, selection) if group_by in (None, *SCORE_GROUPS) else []
+    scores = selected_scores(rows, selection)
     found = trends(store, selection, length, group_by)
     assert found.bucket_seconds == seconds
     assert found.points == [
@@ -538,7 +543,7 @@ def test_a_bucket_is_chosen_that_makes_a_readable_line(store: Store, project: st
 
 
 def test_a_range_that_ends_before_it_begins_has_no_points(store: Store) -> None:
-    assert trends(store, Selection(project="nothing here", since=at(HOUR), until=at(0))) == (1, [])
+    assert trends(store, Selection(project="nothing here", since=at(HOUR), until=at(0))).points == []
 
 
 def test_without_a_range_the_bucket_fits_the_calls_there_are(store: Store, project: str) -> None:
@@ -551,7 +556,7 @@ def test_without_a_range_the_bucket_fits_the_calls_there_are(store: Store, proje
 
 @pytest.mark.parametrize("bucket", ["0m", "5", "m", "-1h", "1y", "1.5h", "1h; DROP TABLE spans", "9999999d"])
 def test_a_bucket_that_is_no_length_of_time_is_refused(store: Store, bucket: str) -> None:
-    with pytest.raises(AssayError, match="is no length of time: write for example 30s, 5m, 1h or 1d"):
+    with pytest.raises(AssayError, match="is no length of time: write for example 30s, 5m, 1h, 1d, 1w or 1mo"):
         trends(store, Selection(), bucket)
 
 

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from dirty_equals import IsDatetime, IsFloat, IsInt, IsList, IsPartialDict, IsStr
 
+from assay.analytics.selection import FILTERS
 from conftest import Server, chat_attributes, eventually, otlp
 
 START_NS = 1_763_899_200_000_000_000  # 2025-11-23T12:00:00Z
@@ -238,6 +239,8 @@ def test_trends_are_points_in_time(api: Api, span_id: str) -> None:
             },
             point | {"bucket": "2025-11-23T13:00:00Z", "scores": {}, "intervals": {}, "errors": 1},
         ],
+        "tz": "UTC",
+        "cut": False,
     }
     grouped = api.ok("/trends", bucket="1d", group_by="session_id")["points"]
     assert [(point["bucket"], point["group"]) for point in grouped] == [
@@ -374,8 +377,8 @@ def test_a_body_that_is_no_score_is_refused(api: Api, body: bytes) -> None:
     [
         ("/usage", {"since": "yesterday"}, "'yesterday' is no point in time: write an age such as 30m"),
         ("/usage", {"since": "999999w"}, "no point in time"),
-        ("/usage", {"group_by": "prompt"}, "cannot group by 'prompt': choose one of model, provider"),
-        ("/quality", {"group_by": "provider"}, "cannot group by 'provider': choose one of project, model, session_id"),
+        ("/usage", {"group_by": "prompt"}, "cannot group by 'prompt': choose one of project, environment"),
+        ("/quality", {"group_by": "mood"}, "cannot group by 'mood': choose one of project, environment"),
         ("/trends", {"bucket": "often"}, "'often' is no length of time"),
         ("/trends", {"group_by": "name"}, "cannot group by 'name'"),
         ("/calls", {"order": "name"}, "cannot order by 'name': choose one of started_at, cost, latency"),
@@ -489,7 +492,7 @@ INJECTIONS = [
     "\\",
     "\0",
 ]
-TEXTS = ("project", "environment", "service", "model", "provider", "session_id", "user_id", "status", "q", "trace_id")
+TEXTS = (*FILTERS, "q", "trace_id")
 
 
 @pytest.mark.parametrize("text", INJECTIONS)
@@ -503,6 +506,8 @@ def test_sql_in_a_question_is_only_text(api: Api, span_id: str, text: str) -> No
         if name != "q":
             assert api.ok("/calls", **{name: text})["calls"] == []
             assert name == "trace_id" or api.ok("/usage", **{name: text})["total_calls"] == 0
+    assert api.ok("/usage", tag=f"{text}:{text}")["total_calls"] == 0
+    assert api.ok("/usage", group_by=f"tag:{text}")["groups"][0]["group"] == ""
     for path, name in [
         ("/usage", "group_by"),
         ("/quality", "group_by"),

@@ -146,6 +146,7 @@ def test_help_lists_the_commands() -> None:
         "demo",
         "report",
         "export",
+        "import",
         "reprice",
         "doctor",
         "simulate",
@@ -216,7 +217,7 @@ def test_the_report_of_a_running_server(url: str, tmp_path: Path) -> None:
 
 def test_the_files_ending_chooses_the_exports_format(url: str, tmp_path: Path) -> None:
     for name in ("calls.csv", "calls.jsonl", "calls.parquet"):
-        done = assay("export", "--url", url, "--project", "cli", "-o", tmp_path / name)
+        done = assay("export", "--url", url, "--project", "cli", "--columns", "calls", "-o", tmp_path / name)
         size = (tmp_path / name).stat().st_size
         assert (done.returncode, done.stdout.split()[-2:]) == (0, [f"{size:,}", "bytes"])
     assert [row["span_id"] for row in csv.DictReader((tmp_path / "calls.csv").open())] == IDS
@@ -230,10 +231,22 @@ def test_the_format_option_wins_over_the_ending(url: str, tmp_path: Path) -> Non
 
 
 def test_an_export_to_standard_output_is_nothing_but_the_data(url: str) -> None:
-    done = assay("export", "--url", url, "--project", "cli", "-o", "-")
+    done = assay("export", "--url", url, "--project", "cli", "--columns", "calls", "-o", "-")
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert [row["project"] for row in rows] == ["cli", "cli"]
     assert all(row[name] for row in rows for name in SCORES)
+
+
+def test_files_are_imported_into_a_new_store_and_refused_lines_are_told(tmp_path: Path) -> None:
+    good = {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]}
+    (tmp_path / "a.jsonl").write_text(f"{json.dumps(good)}\nno json\n")
+    store = f"chdb:///{tmp_path}/new"
+    done = assay("import", "openai", tmp_path / "a.jsonl", "--store", store, cwd=tmp_path)
+    assert done.returncode == 1, "something was refused"
+    assert re.search(r"openai +│ +2 │ +1 │ +0 │ +0 │ +1 ", done.stdout)
+    assert "a.jsonl, line 2: is no JSON: " in done.stdout
+    again = assay("import", tmp_path / "a.jsonl", "--store", store, "--json", cwd=tmp_path)
+    assert json.loads(again.stdout)[0].items() >= {"stored": 0, "known": 1, "refused": 1}.items()
 
 
 def test_an_unknown_format_is_refused_in_one_line(url: str, tmp_path: Path) -> None:

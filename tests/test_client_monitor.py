@@ -195,7 +195,7 @@ def test_a_frame_of_nothing_is_empty(monitor: Monitor, stored: Stored) -> None:
 def test_an_export_to_a_path_answers_its_size_in_every_format(monitor: Monitor, stored: Stored, tmp_path: Path) -> None:
     for format in ("csv", "jsonl", "parquet"):
         path = tmp_path / f"calls.{format}"
-        assert monitor.export(path, format, project=stored.project) == path.stat().st_size > 0
+        assert monitor.export(path, format, project=stored.project)["bytes"] == path.stat().st_size > 0
     frames = [
         pd.read_csv(tmp_path / "calls.csv", dtype={"span_id": str}),
         pd.read_json(tmp_path / "calls.jsonl", lines=True, dtype={"span_id": str}),
@@ -209,7 +209,7 @@ def test_an_export_to_a_path_answers_its_size_in_every_format(monitor: Monitor, 
 
 def test_an_export_to_an_open_file_is_written_there(monitor: Monitor, stored: Stored) -> None:
     file = io.BytesIO()
-    assert monitor.export(file, "jsonl", project=stored.project) == len(file.getvalue())
+    assert monitor.export(file, "jsonl", project=stored.project)["bytes"] == len(file.getvalue())
     assert [json.loads(line)["status"] for line in file.getvalue().splitlines()] == ["ok", "ok", "ok", "error"]
 
 

@@ -48,7 +48,8 @@ def calls(monitor: Monitor, project: str) -> list[dict[str, Any]]:
 def test_an_ordinary_client_is_monitored_after_one_line(
     server: Server, provider_url: str, monitor: Monitor, project: str
 ) -> None:
-    init = f"import assay; assay.init({server.url!r}, service='shop', project={project!r}, environment='staging')"
+    origin = f"service='shop', project={project!r}, environment='staging', release='1.4.2'"
+    init = f"import assay; assay.init({server.url!r}, {origin})"
     done = program(init + CALL.format(url=provider_url))
     assert done.stderr == ""
     assert calls(monitor, project) == [
@@ -56,6 +57,7 @@ def test_an_ordinary_client_is_monitored_after_one_line(
             service="shop",
             project=project,
             environment="staging",
+            attributes=IsPartialDict({"service.version": "1.4.2"}),
             prompt="What is 2+2?",
             model="gpt-4o-mini-2024-07-18",
         )

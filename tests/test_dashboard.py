@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import secrets
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect
 
 import own_scorers
 from assay.client.monitor import Monitor, connect
@@ -27,15 +26,6 @@ from assay.dashboard.data import Filter, overview
 from assay.dashboard.inert import JOINER, excerpt, inert, one_line
 from assay.quality.watch import MOST_FAILURES
 from conftest import Server, chat_attributes, eventually, free_port, messages, otlp
-
-CHROMIUM_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 
 HOME_GROWN = {"gen_ai.request.model": "home-grown", "gen_ai.response.model": "home-grown"}
 """A model without a price."""
@@ -53,26 +43,6 @@ FOREIGN = (
     "img, iframe, object, embed, script, style, svg[onload], .katex, em, del, code, a:not([data-testid]), [role=img]"
 )
 """What hostile text would like to become; Streamlit draws icons outside of the texts that are searched."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[BrowserContext]:
-    executable = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    assert executable, "no Chromium on the PATH: install it with `apt-get install chromium`"
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGUMENTS)
-        context = chromium.new_context(viewport={"width": 1280, "height": 900}, timezone_id="UTC")
-        context.set_default_timeout(20_000)
-        expect.set_options(timeout=20_000)
-        yield context
-        chromium.close()
-
-
-@pytest.fixture
-def page(browser: BrowserContext) -> Iterator[Page]:
-    opened = browser.new_page()
-    yield opened
-    opened.close()
 
 
 def test_the_headline_figures_are_those_of_the_api(server: Server, monitor: Monitor, page: Page, project: str) -> None:
@@ -236,14 +206,27 @@ def test_hostile_text_is_shown_and_does_nothing(server: Server, monitor: Monitor
 
     for conversation in conversations:
         conversation.get_by_test_id("stText").last.wait_for()
+    assert_inert(page, *HOSTILE)
+
+    page.goto(f"{server.url}/conversations?{urlencode({'project': hostile_project})}")
+    expect(page.get_by_test_id("stDataFrame").locator("td").filter(has_text="window.pwned").first).to_be_attached()
+    assert_inert(page)
+    for call in monitor.calls(project=hostile_project)["calls"]:
+        page.goto(f"{server.url}/conversations?call={call['span_id']}")
+        expect(page.get_by_text("Trace", exact=True).first).to_be_visible()
+        assert_inert(page, call["prompt"])
+    assert {urlsplit(url).netloc for url in requests} == {urlsplit(server.url).netloc}
+
+
+def assert_inert(page: Page, *attacks: str) -> None:
+    """The texts are shown as they are, and nothing of what they would like to become is there."""
     shown = text(page.locator("body"))
-    for attack in HOSTILE:
+    for attack in attacks:
         assert one_line(attack)[:80] in shown
     assert page.evaluate("window.pwned") is None
     texts = page.locator("[data-testid=stMarkdownContainer], [data-testid=stCaptionContainer], [data-testid=stText]")
     assert texts.locator(FOREIGN).evaluate_all("found => found.map(one => one.outerHTML)") == []
     assert page.locator("[href*=evil], [src*=evil], [onerror], [onload]").count() == 0
-    assert {urlsplit(url).netloc for url in requests} == {urlsplit(server.url).netloc}
 
 
 def test_an_empty_store_explains_the_first_call_and_shows_it_once_it_comes(
@@ -479,3 +462,21 @@ def test_what_does_not_work_in_scoring_is_told_on_the_page(own_server: Callable[
     expect(warning).to_contain_text("module 'not_there' cannot be loaded")
     expect(warning).to_contain_text("temper is not scored for now, it failed again and again")
     expect(page.get_by_text("Total conversations")).to_be_visible()
+
+
+def test_the_health_page_tells_what_the_doctor_finds_and_the_way_back_keeps_the_filters(
+    server: Server, monitor: Monitor, page: Page, project: str
+) -> None:
+    server.post(otlp(HOME_GROWN, project=project))
+    eventually(lambda: monitor.usage(project=project)["total_calls"])
+    page.goto(link(server, project, range="6h"))
+    expect(page.get_by_test_id("stMetricValue").first).to_have_text("1")
+
+    page.get_by_role("link", name="Health").click()
+    expect(page.get_by_text("calls to home-grown have no price")).to_be_visible()
+    assert page.get_by_text("Time range").count() == 0
+
+    page.get_by_role("link", name="Overview").click()
+    expect(page.get_by_test_id("stMetricValue").first).to_have_text("1")
+    expect(page.get_by_role("radio", name="6h")).to_be_checked()
+    assert f"project={project}" in page.url

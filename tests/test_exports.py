@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import secrets
 import time
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from typing import Any
 
 import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from dirty_equals import IsPartialDict
+from hypothesis import given
+from hypothesis import strategies as st
 
 from assay.analytics.calls import calls
 from assay.analytics.selection import Selection
+from assay.client.exporting import Counted
 from assay.client.monitor import Monitor
 from assay.errors import AssayError
 from assay.records import Score, Span
-from assay.reports.exports import FORMATS, export
+from assay.reports import exports
+from assay.reports.exports import FORMATS, disarmed, export
 from assay.store.connect import Store
 from assay.store.rows import arrow_schema, arrow_table, stamped
 from assay.store.scores import insert_scores
@@ -52,7 +59,7 @@ def score(call: Span, name: str, value: float | None, **more: Any) -> Score:
 
 def exported(store: Store, selection: Selection, format: str) -> list[dict[str, Any]]:
     """The file's rows, read by a reader of its format, in one form: None for what is empty, times as datetime."""
-    data = b"".join(export(store, selection, format))
+    data = b"".join(export(store, selection, format, "calls").pieces)
     match format:
         case "parquet":
             return pq.read_table(io.BytesIO(data)).to_pylist()
@@ -220,7 +227,7 @@ def test_no_two_scores_share_a_column(store: Store, project: str, format: str) -
         ("\r=1", "'\r=1"),
         ("=HYPERLINK(\"http://evil.example\",'x')", "'=HYPERLINK(\"http://evil.example\",'x')"),
         ("1=1", "1=1"),
-        ("'=1", "'=1"),
+        ("'=1", "''=1"),
         ("a\n=1", "a\n=1"),
         ("", ""),
     ],
@@ -246,9 +253,9 @@ def test_a_number_below_zero_is_no_formula(store: Store, project: str) -> None:
 
 def test_an_export_of_nothing_is_a_valid_file_without_rows(store: Store) -> None:
     nothing = Selection(project="nothing here")
-    assert b"".join(export(store, nothing, "csv")).decode() == ",".join(COLUMNS) + "\n"
-    assert b"".join(export(store, nothing, "jsonl")) == b""
-    table = pq.read_table(io.BytesIO(b"".join(export(store, nothing, "parquet"))))
+    assert b"".join(export(store, nothing, "csv", "calls").pieces).decode() == ",".join(COLUMNS) + "\n"
+    assert b"".join(export(store, nothing, "jsonl", "calls").pieces) == b""
+    table = pq.read_table(io.BytesIO(b"".join(export(store, nothing, "parquet", "calls").pieces)))
     assert (table.num_rows, table.column_names) == (0, COLUMNS)
 
 
@@ -256,7 +263,7 @@ def test_parquet_columns_have_their_types_even_where_all_are_null(store: Store, 
     call = span(project)
     insert(store, call)
     insert_scores(store, [score(call, "relevance", None)])
-    table = pq.read_table(io.BytesIO(b"".join(export(store, Selection(project=project), "parquet"))))
+    table = pq.read_table(io.BytesIO(b"".join(export(store, Selection(project=project), "parquet", "calls").pieces)))
     types = {field.name: field.type for field in table.schema}
     assert types.pop("started_at") == pa.timestamp("us", "UTC")
     whole = {"input_tokens", "output_tokens", "cache_read_tokens", "reasoning_tokens", "total_tokens"}
@@ -284,7 +291,7 @@ def test_a_large_day_comes_in_pieces(store: Store, project: str, format: str) ->
         str(n) for n in range(300)
     ]
     if format != "parquet":
-        assert len(list(export(store, Selection(project=project), format))) > 2
+        assert len(list(export(store, Selection(project=project), format).pieces)) > 2
 
 
 def test_an_unknown_format_is_refused_before_the_first_byte(store: Store) -> None:
@@ -323,10 +330,90 @@ def test_a_monitor_writes_a_file_whole_or_not_at_all(
 ) -> None:
     server.post(otlp({}, project=project))
     path = tmp_path / "calls.csv"
-    size = monitor.export(path, "csv", project=project)
-    assert path.stat().st_size == size
+    told = monitor.export(path, "csv", project=project)
+    sidecar = tmp_path / "calls.csv.meta.json"
+    assert json.loads(sidecar.read_text()) == told
+    assert told == IsPartialDict(
+        schema_version=1,
+        assay_version=version("assay"),
+        format="csv",
+        filters={"project": project},
+        rows=1,
+        bytes=path.stat().st_size,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+    )
     before = path.read_bytes()
     with pytest.raises(AssayError, match="cannot export 'xlsx'"):
         monitor.export(path, "xlsx")
     assert path.read_bytes() == before
-    assert [file.name for file in tmp_path.iterdir()] == ["calls.csv"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["calls.csv", "calls.csv.meta.json"]
+
+
+@given(st.text(st.sampled_from("'=+-@\t\r\n＝a1 \"é"), max_size=6))
+def test_what_csv_disarms_no_spreadsheet_takes_for_a_formula_and_one_apostrophe_less_gives_it_back(
+    store: Store, text: str
+) -> None:
+    [row] = store.query(f"SELECT {disarmed('{text:String}')} AS shown", {"text": text})
+    assert row["shown"][:1] not in {*"=+-@\t\r\n＝"}
+    assert row["shown"].removeprefix("'") == text
+
+
+@given(st.lists(st.lists(st.text(st.sampled_from('ab,"\n\r'), max_size=5), min_size=2, max_size=2)), st.integers(1, 9))
+def test_rows_of_csv_are_counted_while_they_pass_in_pieces_of_any_size(rows: list[list[str]], size: int) -> None:
+    file = io.StringIO()
+    csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows([["a", "b"], *rows])
+    data, counted = file.getvalue().encode(), Counted("csv")
+    assert b"".join(counted.of(data[n : n + size]) for n in range(0, len(data), size)) == data
+    assert counted.facts["rows"] == len(rows)
+
+
+def test_the_labs_columns_are_those_of_its_own_export(store: Store, project: str) -> None:
+    call = span(project, prompt="What?", response="That.", request_model="gpt-4o", input_tokens=3, session_id="s")
+    insert(store, call)
+    insert_scores(store, [score(call, "relevance", 0.5), score(call, "toxicity", 0.0)])
+    data = b"".join(export(store, Selection(project=project), "csv", "lab").pieces).decode()
+    assert data.splitlines() == [
+        "timestamp,session_id,prompt,response,model_name,temperature,input_tokens,output_tokens,total_tokens,cost_usd,"
+        "latency_ms,relevance_score,coherence_score,toxicity_score,factual_accuracy",
+        '"2025-11-23T12:00:00.000000Z","s","What?","That.","gpt-4o",,3,,3,,0,0.5,,0,',
+    ]
+
+
+def test_columns_are_chosen_by_name_and_an_unknown_one_is_answered_with_those_that_are_known(
+    store: Store, project: str
+) -> None:
+    call = span(project, prompt="What?")
+    insert(store, call)
+    insert_scores(store, [score(call, "relevance", 0.5)])
+    data = b"".join(export(store, Selection(project=project), "csv", "prompt, relevance,total_tokens").pieces)
+    assert data.decode() == 'prompt,relevance,total_tokens\n"What?",0.5,\n'
+    with pytest.raises(AssayError, match=r"no column is called 'promt': choose all, calls, lab, or some of .*prompt"):
+        export(store, Selection(project=project), "csv", "promt")
+
+
+def test_with_all_columns_a_filter_of_calls_keeps_their_whole_traces(store: Store, project: str) -> None:
+    agent = span(project, kind="agent", counted=False)
+    call = span(project, trace_id=agent.trace_id, parent_span_id=agent.span_id, request_model="gpt-4o")
+    echo = span(project, counted=False, duplicate_of=call.span_id, request_model="gpt-4o")
+    other = span(project, request_model="o3")
+    insert(store, agent, call, echo, other)
+
+    def ids(**filters: Any) -> set[str]:
+        pieces = export(store, Selection(project=project, **filters), "jsonl").pieces
+        return {json.loads(line)["span_id"] for line in b"".join(pieces).splitlines()}
+
+    assert ids() == {agent.span_id, call.span_id, echo.span_id, other.span_id}
+    assert ids(model="gpt-4o") == {agent.span_id, call.span_id, echo.span_id}
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_slices_of_time_leave_nothing_out_and_give_nothing_twice(
+    store: Store, project: str, format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "SLICE_ROWS", 7)
+    hour = 3_600_000_000
+    starts = [START + n * hour for n in range(5)] + [START + n * hour // 60 - 1 for n in range(60)]
+    spans = sorted((span(project, started_at=at) for at in starts), key=lambda s: (s.started_at, s.span_id))
+    insert(store, *spans)
+    rows = exported(store, Selection(project=project), format)
+    assert [row["span_id"].removeprefix("'") for row in rows] == [one.span_id for one in spans]

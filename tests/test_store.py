@@ -132,6 +132,7 @@ def test_migrations_are_applied_in_order_once_and_recorded(fresh: Store, tmp_pat
         "0006_judgements.sql",
         "0007_incidents.sql",
         "0008_search.sql",
+        "0015_dimensions.sql",
     ]
     assert tables(fresh) == {
         "schema_migrations",
@@ -146,7 +147,7 @@ def test_migrations_are_applied_in_order_once_and_recorded(fresh: Store, tmp_pat
         "deliveries",
     }
     assert migrate(fresh, directory=tmp_path) == []
-    assert [number for number, _ in recorded(fresh)] == [1, 2, 3, 4, 5, 6, 7]
+    assert [number for number, _ in recorded(fresh)] == [1, 2, 3, 4, 5, 6, 7, 15]
 
 
 def test_migration_files_are_numbered_without_a_gap() -> None:
@@ -223,7 +224,7 @@ def test_a_store_of_a_newer_assay_is_refused_and_left_as_it_is(fresh: Store) -> 
     with pytest.raises(StoreError) as refusal:
         migrate(fresh)
     assert str(refusal.value) == (
-        "this store was written by a newer Assay (its tables are at version 99, this Assay knows 8). "
+        "this store was written by a newer Assay (its tables are at version 99, this Assay knows 15). "
         "Nothing was changed. Upgrade with: pip install --upgrade assay"
     )
     assert (tables(fresh), recorded(fresh)) == before
@@ -393,7 +394,6 @@ def test_a_closed_store_answers_that_it_is_closed(store: Store) -> None:
         lambda: closed.query("SELECT 1"),
         lambda: closed.command("SELECT 1"),
         lambda: list(closed.stream("SELECT 1", {}, "CSV")),
-        lambda: list(closed.stream_blocks("SELECT 1", {})),
         lambda: insert(closed, span("never")),
     ):
         with pytest.raises(StoreUnavailable, match="the store is closed: assay is stopping"):

@@ -12,9 +12,14 @@ from rich.console import Console
 from rich.text import Text
 
 from assay.cli_alerts import alerts
+from assay.cli_compare import add_compare
+from assay.cli_files import export, import_
+from assay.cli_groups import groups, similar
 from assay.cli_options import Host, Model, Port, Project, Since, StoreUrl, Until, Url, asking, console
 from assay.cli_quality import quality
+from assay.cli_questions import questions
 from assay.cli_search import search
+from assay.cli_sql import sql
 from assay.config import load_config
 from assay.errors import AssayError
 from assay.terminal import dollars, finding_table
@@ -27,6 +32,11 @@ app = typer.Typer(
 )
 app.add_typer(quality, name="quality")
 app.add_typer(alerts, name="alerts")
+app.add_typer(groups, name="groups")
+app.command()(similar)
+app.add_typer(questions)
+add_compare(app)
+app.command()(sql)
 app.command()(search)
 
 
@@ -108,26 +118,8 @@ def report(
         console.print(f"wrote {output}", highlight=False, soft_wrap=True)
 
 
-@app.command()
-def export(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write; - for standard output.")],
-    format: Annotated[str | None, typer.Option(help="csv, jsonl or parquet.  [default: the file's ending]")] = None,
-    url: Url = None,
-    store: StoreUrl = None,
-    since: Since = None,
-    until: Until = None,
-    project: Project = None,
-    model: Model = None,
-) -> None:
-    """Write all calls with their scores to a file."""
-    chosen = format or output.suffix.removeprefix(".") or "csv"
-    filters = {"since": since, "until": until, "project": project, "model": model}
-    with asking(url, store) as monitor:
-        if str(output) == "-":
-            monitor.export(sys.stdout.buffer, chosen, **filters)
-        else:
-            size = monitor.export(output, chosen, **filters)
-            console.print(f"wrote {output}: {size:,} bytes", highlight=False, soft_wrap=True)
+app.command()(export)
+app.command("import")(import_)
 
 
 @app.command()

@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from tomllib import TOMLDecodeError
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     BaseModel,
@@ -22,6 +23,7 @@ from pydantic import (
     SecretStr,
     ValidationError,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
@@ -192,6 +194,57 @@ class Alerts(BaseModel, extra="forbid"):
     enabled: bool = True
 
 
+_BUDGET_FILTERS = ("project", "environment", "service", "model", "provider", "user_id", "session_id", "status")
+_SHARED_BY = ("project", "user", "model", "service", "environment")
+
+
+class Budget(BaseModel, extra="forbid"):
+    """What may be spent in a month, week (from Monday) or day: a table [[budget]] in assay.toml.
+
+    `per` gives the amount to each project, user, model, service, environment or value of an attribute ("tag:team"), or
+    with `value` to that one only; without it, it is for all calls. `filter` counts only some of the calls, such as
+    {environment = "production"}.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    amount_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    per: str = ""
+    value: str = ""
+    period: Literal["month", "week", "day"] = "month"
+    filter: dict[str, str] = {}
+
+    @field_validator("per")
+    @classmethod
+    def _is_shared_by(cls, per: str) -> str:
+        if per and per not in _SHARED_BY and not re.fullmatch(r"tag:.+", per):
+            raise ValueError(f"per must be one of {', '.join(_SHARED_BY)} or tag:KEY, not {per!r}")
+        return per
+
+    @field_validator("filter")
+    @classmethod
+    def _filters_are_known(cls, filter: dict[str, str]) -> dict[str, str]:
+        if unknown := filter.keys() - {*_BUDGET_FILTERS}:
+            raise ValueError(f"no filter is called {min(unknown)!r}: there are {', '.join(_BUDGET_FILTERS)}")
+        return filter
+
+    @model_validator(mode="after")
+    def _value_is_of_something(self) -> Budget:
+        if self.value and not self.per:
+            raise ValueError(f"value {self.value!r} needs per, which says what it is a value of, such as project")
+        return self
+
+
+class Sql(BaseModel, extra="forbid"):
+    """Limits of one query that a user writes, and whether users may (`enabled`)."""
+
+    enabled: bool = True
+    max_seconds: PositiveInt = 10
+    max_rows: PositiveInt = 10_000
+    max_result_bytes: PositiveInt = 16 * MEBIBYTE
+    max_memory_bytes: PositiveInt = 1024 * MEBIBYTE
+    threads: PositiveInt = 1
+
+
 class Price(BaseModel, extra="forbid"):
     """US dollars per million tokens of one model, and per request. Cached tokens cost what input costs if not said."""
 
@@ -220,6 +273,11 @@ class Config(BaseSettings):
     ingest: Ingest = Ingest()
     quality: Quality = Quality()
     alerts: Alerts = Alerts()
+    sql: Sql = Sql()
+    budget: list[Budget] = []
+    timezone: str = "UTC"
+    """Where the days, weeks and months of budgets begin, such as "Europe/Berlin"."""
+
     prices: dict[str, Price] = {}
     """Prices of your own by model name, or by a pattern such as "llama-*"; they go before the public ones."""
 
@@ -234,6 +292,23 @@ class Config(BaseSettings):
         if not all(key.get_secret_value().strip() for key in keys):
             raise ValueError("an API key must not be empty")
         return keys
+
+    @field_validator("budget")
+    @classmethod
+    def _names_differ(cls, budgets: list[Budget]) -> list[Budget]:
+        names = [budget.name for budget in budgets]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"two budgets are called {min(twice)!r}: give each a name of its own")
+        return budgets
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_a_zone(cls, timezone: str) -> str:
+        try:
+            ZoneInfo(timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"{timezone!r} is no time zone: write for example Europe/Berlin or UTC") from None
+        return timezone
 
     @field_validator("port", "grpc_port")
     @classmethod

@@ -5,16 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from assay.analytics.means import FIGURES, GROUP, SHOWN_FIRST, SUMS, with_interval
-from assay.analytics.selection import Selection
-from assay.errors import AssayError
+from assay.analytics.selection import Selection, dimension
 from assay.store.connect import Row, Store
 from assay.store.spans import INPUT_TOKENS, OUTPUT_TOKENS
-
-GROUPS = ("model", "provider", "project", "environment", "service", "session_id", "user_id", "status")
-"""What usage and trends can be grouped by."""
-
-SCORE_GROUPS = ("project", "model", "session_id")
-"""What quality can be grouped by: the columns that scores carry of their call."""
 
 MAX_GROUPS = 1000
 
@@ -22,7 +15,7 @@ USAGE = f"""
     countIf(kind = 'llm') AS total_conversations,
     count() AS total_calls,
     countIf(status = 'error') AS errors,
-    if(total_calls = 0, 0, errors / total_calls) AS error_rate,
+    if(total_calls = 0, NULL, errors / total_calls) AS error_rate,
     uniqCombinedIf(session_id, session_id != '') AS sessions,
     uniqCombinedIf(user_id, user_id != '') AS users,
     sum(ifNull(cost_usd, 0)) AS total_cost_usd,
@@ -67,13 +60,13 @@ def usage(store: Store, selection: Selection) -> Row:
 
 
 def usage_by(store: Store, selection: Selection, group_by: str) -> list[Row]:
-    """`usage` for each value of a dimension in GROUPS, most expensive first. Raises AssayError."""
-    column = dimension(group_by, GROUPS)
+    """`usage` for each value of a dimension, most expensive first. Raises AssayError."""
+    by = dimension(group_by)
     where, parameters = selection.of_calls()
     rows = store.query(
-        f"SELECT {column} AS group, {USAGE} FROM spans FINAL WHERE {where}"
+        f"SELECT {by.sql} AS group, {USAGE} FROM spans FINAL WHERE {where}"
         f" GROUP BY group ORDER BY total_cost_usd DESC, total_calls DESC, group LIMIT {MAX_GROUPS}",
-        parameters,
+        {**parameters, **by.parameters},
     )
     return [_named_quantiles(row) for row in rows]
 
@@ -95,11 +88,10 @@ def quality(store: Store, selection: Selection) -> dict[str, Row]:
 
 
 def quality_by(store: Store, selection: Selection, group_by: str) -> dict[str, dict[str, Row]]:
-    """`quality` for each value of a dimension in SCORE_GROUPS. Raises AssayError."""
-    column = dimension(group_by, SCORE_GROUPS)
-    where, parameters = selection.of_scores()
+    """`quality` for each value of a dimension. Raises AssayError."""
+    source, group, parameters = selection.scores_by(dimension(group_by))
     rows = store.query(
-        f"SELECT group, {_QUALITY} FROM (SELECT {column} AS group, {_QUALITY_SUMS} FROM scores FINAL WHERE {where}"
+        f"SELECT group, {_QUALITY} FROM (SELECT {group} AS group, {_QUALITY_SUMS} FROM {source}"
         " GROUP BY group, name, source, sample) GROUP BY group, name, source"
         f" ORDER BY group, name, source LIMIT {10 * MAX_GROUPS}",
         parameters,
@@ -108,13 +100,6 @@ def quality_by(store: Store, selection: Selection, group_by: str) -> dict[str, d
     for row in rows:
         groups.setdefault(row.pop("group"), []).append(row)
     return {group: _by_name(own) for group, own in groups.items()}
-
-
-def dimension(group_by: str, choices: tuple[str, ...]) -> str:
-    """The column to group by. Raises AssayError listing the choices."""
-    if group_by not in choices:
-        raise AssayError(f"cannot group by {group_by!r}: choose one of {', '.join(choices)}")
-    return group_by
 
 
 def _named_quantiles(row: Row) -> Row:

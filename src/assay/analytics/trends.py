@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import datetime
 from typing import NamedTuple
 
+from assay.analytics.buckets import Buckets, buckets
 from assay.analytics.means import FIGURES, GROUP, SHOWN_FIRST, SUMS, with_interval
-from assay.analytics.selection import Selection
-from assay.analytics.summaries import GROUPS, SCORE_GROUPS, dimension
-from assay.errors import AssayError
+from assay.analytics.metrics import INPUT, METRICS, OUTPUT, SCORE, selected, unknown
+from assay.analytics.selection import Dimension, Selection, dimension
 from assay.store.connect import Row, Store
-from assay.store.spans import INPUT_TOKENS, OUTPUT_TOKENS
-
-BUCKETS = (1, 5, 10, 30, 60, 300, 900, 1800, 3600, 10_800, 21_600, 86_400, 604_800)
-"""Bucket lengths in seconds that are chosen from when none is asked for."""
-
-AIMED_AT = 60
-"""About this many buckets make a readable line."""
 
 MAX_POINTS = 10_000
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_ALWAYS = f"""
+    countIf(spans.kind = 'llm') AS conversations, count() AS calls, countIf(spans.status = 'error') AS errors,
+    sum(ifNull(spans.cost_usd, 0)) AS cost_usd, countIf(spans.cost_usd IS NULL AND spans.status = 'ok') AS unpriced,
+    sum(ifNull({INPUT}, 0) + ifNull({OUTPUT}, 0)) AS total_tokens,
+    avgOrNullIf(spans.latency_ms, spans.kind = 'llm') AS avg_latency_ms,
+    quantileOrNullIf(0.95)(spans.latency_ms, spans.kind = 'llm') AS p95_latency_ms"""
+
+Key = tuple[datetime, str]
 
 
 class Trends(NamedTuple):
-    """`points` in time order, each with its `bucket` (start, UTC); `bucket_seconds` is their length."""
+    """`points` in time order, each with the start of its `bucket` in the zone `tz`.
 
-    bucket_seconds: int
+    `bucket_seconds` is their length by the clock, None for months; `cut` says that older points were left out.
+    """
+
+    bucket_seconds: int | None
     points: list[Row]
+    tz: str
+    cut: bool
 
 
 def trends(
@@ -38,41 +43,34 @@ def trends(
     group_by: str | None = None,
     *,
     scores: bool = True,
+    metrics: Sequence[str] = (),
+    tz: str = "",
 ) -> Trends:
-    """Calls, cost, tokens, latency, errors and mean scores in each bucket of time.
+    """Figures in each bucket of time: `metrics`, or else calls, cost, tokens, latency, errors and mean scores.
 
-    `scores` has the mean by name, `intervals` its n and 95% interval (low, high; None where unknown), both of
-    the source that `quality` shows.
+    Metrics are those of metrics.METRICS and the names of scores; a score's mean stands beside its n and 95% interval
+    (`relevance`, `relevance_n`, `relevance_low`, `relevance_high`; None where unknown). Without metrics `scores` has
+    the means by name and `intervals` their n, low and high. Scores are of the source that `quality` shows.
 
-    `bucket` is a length such as "5m", "1h", "1d", chosen to give about 60 points if None. With `group_by`
-    there is one point a bucket and group; scores are given where they carry that dimension. Buckets
-    without calls are left out; of more than 10,000 points the newest are kept. Raises AssayError.
+    `bucket` is a length such as "5m", "1h", "1d", "1mo", chosen to give about 60 points if None; days, weeks and
+    months are those of the zone `tz` (UTC if empty). With `group_by` there is one point a bucket and group.
+    Buckets without calls are left out; of more than 10,000 points the newest are kept. Raises AssayError.
     """
-    group = dimension(group_by, GROUPS) if group_by else "''"
-    seconds = _bucket_seconds(bucket) if bucket else _fitting_bucket(store, selection)
-    where, parameters = selection.of_calls()
-    points = store.query(
-        f"""
-        SELECT {_start_of(seconds)} AS bucket, {group} AS group,
-            countIf(kind = 'llm') AS conversations, count() AS calls, countIf(status = 'error') AS errors,
-            sum(ifNull(spans.cost_usd, 0)) AS cost_usd, countIf(spans.cost_usd IS NULL AND status = 'ok') AS unpriced,
-            sum(ifNull({INPUT_TOKENS}, 0) + ifNull({OUTPUT_TOKENS}, 0)) AS total_tokens,
-            avgOrNullIf(latency_ms, kind = 'llm') AS avg_latency_ms,
-            quantileOrNullIf(0.95)(latency_ms, kind = 'llm') AS p95_latency_ms
-        FROM spans FINAL WHERE {where}
-        GROUP BY bucket, group ORDER BY bucket DESC, group DESC LIMIT {MAX_POINTS}
-        """,
-        parameters,
-    )
-    points.reverse()
-    known = _score_means(store, selection, seconds, group_by) if scores else {}
+    by = dimension(group_by) if group_by else None
+    parts = buckets(store, selection, bucket, tz)
+    own = list(dict.fromkeys(name for name in metrics if name in METRICS))
+    asked = [name.removeprefix(SCORE) for name in metrics if name not in METRICS]
+    if asked:
+        _check_scores(store, selection, asked)
+    figures = selected(dict.fromkeys(["calls", *own])) if metrics else _ALWAYS
+    points = _points(store, selection, parts, by, figures)
+    means = _score_means(store, selection, parts, by, asked) if asked or (scores and not metrics) else {}
     for point in points:
-        figures = known.get((point["bucket"], point["group"]), {})
-        point["scores"] = {name: row["mean"] for name, row in figures.items()}
-        point["intervals"] = {name: {key: row[key] for key in ("n", "low", "high")} for name, row in figures.items()}
-        if not group_by:
+        known = means.get((point["bucket"], point["group"]), {})
+        point.update(_flat(known, asked) if metrics else _nested(known))
+        if by is None:
             del point["group"]
-    return Trends(seconds, points)
+    return Trends(parts.seconds, points[-MAX_POINTS:], parts.tz, cut=len(points) > MAX_POINTS)
 
 
 def latencies(store: Store, selection: Selection) -> list[Row]:
@@ -91,49 +89,67 @@ def latencies(store: Store, selection: Selection) -> list[Row]:
     )
 
 
+def _points(store: Store, selection: Selection, parts: Buckets, by: Dimension | None, figures: str) -> list[Row]:
+    where, parameters = selection.of_calls()
+    points = store.query(
+        f"""
+        SELECT {parts.start} AS bucket, {by.sql if by else "''"} AS group, {figures}
+        FROM spans FINAL WHERE {where}
+        GROUP BY bucket, group ORDER BY bucket DESC, group DESC LIMIT {MAX_POINTS + 1}
+        """,
+        {**parameters, **parts.parameters, **(by.parameters if by else {})},
+    )
+    points.reverse()
+    return points
+
+
+def _check_scores(store: Store, selection: Selection, asked: list[str]) -> None:
+    """Raises AssayError unless each is the name of a score of the selected project, or of any."""
+    where, parameters = Selection(project=selection.project).of_scores()
+    rows = store.query(f"SELECT DISTINCT name FROM scores WHERE {where} ORDER BY name", parameters)
+    names = [row["name"] for row in rows]
+    for name in asked:
+        if name not in names:
+            raise unknown(name, names)
+
+
 def _score_means(
-    store: Store, selection: Selection, seconds: int, group_by: str | None
-) -> dict[tuple[datetime, str], dict[str, Row]]:
-    if group_by and group_by not in SCORE_GROUPS:
-        return {}
-    where, parameters = selection.of_scores()
+    store: Store, selection: Selection, parts: Buckets, by: Dimension | None, names: list[str]
+) -> dict[Key, dict[str, Row]]:
+    """By bucket and group, then by name of a score (all if none are named): n, mean and interval."""
+    source, group, parameters = selection.scores_by(by, names)
     rows = store.query(
         f"""
         SELECT bucket, group, name, source, {FIGURES}
         FROM (
-            SELECT {_start_of(seconds)} AS bucket, {group_by or "''"} AS group, name, source, {GROUP} AS sample, {SUMS}
-            FROM scores FINAL WHERE {where}
+            SELECT {parts.start} AS bucket, {group} AS group, name, source, {GROUP} AS sample, {SUMS}
+            FROM {source}
             GROUP BY bucket, group, name, source, sample
         )
         GROUP BY bucket, group, name, source
         """,
-        parameters,
+        {**parameters, **parts.parameters},
     )
     shown: dict[str, str] = {}
     for row in rows:
         shown[row["name"]] = min(shown.get(row["name"], row["source"]), row["source"], key=SHOWN_FIRST.index)
-    means: dict[tuple[datetime, str], dict[str, Row]] = {}
+    means: dict[Key, dict[str, Row]] = {}
     for row in rows:
         if row["n"] and row["source"] == shown[row["name"]]:
             means.setdefault((row["bucket"], row["group"]), {})[row["name"]] = with_interval(row)
     return means
 
 
-def _start_of(seconds: int) -> str:
-    return f"toDateTime(intDiv(toUnixTimestamp(started_at), {seconds}) * {seconds}, 'UTC')"
+def _nested(known: dict[str, Row]) -> Row:
+    return {
+        "scores": {name: row["mean"] for name, row in known.items()},
+        "intervals": {name: {key: row[key] for key in ("n", "low", "high")} for name, row in known.items()},
+    }
 
 
-def _bucket_seconds(bucket: str) -> int:
-    match = re.fullmatch(r"(\d{1,6})([smhdw])", bucket.strip())
-    if not match or not int(match[1]):
-        raise AssayError(f"{bucket!r} is no length of time: write for example 30s, 5m, 1h or 1d")
-    return int(match[1]) * _UNITS[match[2]]
-
-
-def _fitting_bucket(store: Store, selection: Selection) -> int:
-    """From the first call of the selection on, so that a young store fills the chart too."""
-    where, parameters = selection.of_calls()
-    [row] = store.query(f"SELECT count() AS calls, min(started_at) AS first FROM spans WHERE {where}", parameters)
-    until = selection.until or datetime.now(UTC)
-    span = max((until - row["first"]).total_seconds(), 1) if row["calls"] else 1
-    return min(BUCKETS, key=lambda seconds: abs(span / seconds - AIMED_AT))
+def _flat(known: dict[str, Row], asked: list[str]) -> Row:
+    flat: Row = {}
+    for name in asked:
+        row = known.get(name, {"mean": None, "n": 0, "low": None, "high": None})
+        flat |= {name: row["mean"], **{f"{name}_{key}": row[key] for key in ("n", "low", "high")}}
+    return flat

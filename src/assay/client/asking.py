@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from json import loads
 from typing import Any
 
@@ -55,13 +56,15 @@ class Api:
             raise _refusal(response)
         return response
 
-    def _stream(self, path: str, filters: dict[str, Any]) -> Iterator[bytes]:
+    @contextmanager
+    def _download(self, path: str, filters: dict[str, Any]) -> Generator[httpx.Response]:
+        """The answer as it begins; its body is yet to be read."""
         try:
             with self._client.stream("GET", path, params=given(filters)) as response:
                 if response.status_code != 200:
                     response.read()
                     raise _refusal(response)
-                yield from response.iter_bytes()
+                yield response
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import tzinfo
+from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import quote
 
 import httpx
 
 from assay.client.address import DEFAULT_URL, address
 from assay.client.asking import Answer, Api, given
+from assay.client.exporting import write_export
+from assay.client.imports.sending import import_file
 from assay.errors import AssayError, NotFound
 
 if TYPE_CHECKING:
@@ -30,7 +35,7 @@ def connect(url: str | None = None, *, api_key: str | None = None, timeout_secon
 
 
 class Monitor(Api):
-    """Questions to one server. Filters are keywords: since="24h", until=..., project=, model=, session_id=, ...
+    """Questions to one server. Filters are keywords: since="24h", until=..., project=, model=, tag="team:search", ...
 
     Every method raises NotFound, ServerError where no server answers, or AssayError with the server's reason.
     """
@@ -54,15 +59,52 @@ class Monitor(Api):
         return self._get("/quality", filters)
 
     def trends(self, **filters: Any) -> Answer:
-        """`points` over time, with bucket= and group_by= if wanted."""
+        """`points` over time, with bucket=, group_by=, metric= (one or a list) and tz= if wanted."""
         return self._get("/trends", filters)
 
     def trends_frame(self, **filters: Any) -> pd.DataFrame:
         """The points of `trends` as a pandas DataFrame, its scores as columns (relevance, relevance_low, _high, _n)."""
         points = self.trends(**filters)["points"]
         return _frame(
-            [{**point, **point.pop("scores"), **_bounds(point.pop("intervals"))} for point in points], "bucket"
+            [{**point, **point.pop("scores", {}), **_bounds(point.pop("intervals", {}))} for point in points], "bucket"
         )
+
+    def top(self, group_by: str, **filters: Any) -> Answer:
+        """`top`: users, sessions, prompts, models or another dimension by= cost, calls, tokens, latency or failures."""
+        return self._get("/top", {"group_by": group_by, **filters})
+
+    def sessions(self, **filters: Any) -> Answer:
+        """One page: `sessions` and `next_cursor`. Also order=, limit=, cursor=."""
+        return self._get("/sessions", filters)
+
+    def session(self, session_id: str, **more: Any) -> Answer:
+        """One session with its calls in order, by trace: project= if it is in several; limit=, cursor=."""
+        return self._get(f"/sessions/{quote(session_id, safe='')}", more)
+
+    def errors(self, **filters: Any) -> Answer:
+        """The error rate with its interval, and `types`: each error type; with group_by= also `groups`."""
+        return self._get("/errors", filters)
+
+    def costs(self, **filters: Any) -> Answer:
+        """Cost split into input, output and what caching saved, and unpriced models; with group_by= also `groups`."""
+        return self._get("/costs", filters)
+
+    def speed(self, **filters: Any) -> Answer:
+        """Percentiles of latency, time to first token and output tokens per second; `groups` by group_by=model."""
+        return self._get("/speed", filters)
+
+    def frame(self, question: str, *asked: Any, **filters: Any) -> pd.DataFrame:
+        """The rows of another question as a pandas DataFrame: frame("top", "users", by="cost"), frame("sessions").
+
+        Rows are those of top, sessions, errors (its types), latencies, and the `groups` of usage, costs and speed.
+        """
+        rows = _ROWS.get(question)
+        if rows is None:
+            raise AssayError(f"there is no table of {question!r}: choose one of {', '.join(_ROWS)}")
+        answer = getattr(self, question)(*asked, **filters)
+        if isinstance(answer, dict) and rows not in answer:
+            raise AssayError(f"a table of {question} has a row a group: add group_by=, for example group_by='model'")
+        return _frame(answer[rows] if isinstance(answer, dict) else answer, "first_at", "last_at")
 
     def latencies(self, **filters: Any) -> list[Answer]:
         """How many conversations took from_ms to to_ms."""
@@ -86,6 +128,32 @@ class Monitor(Api):
             raise NotFound(f"{span_id!r} is no span id: those are hexadecimal")
         return self._get(f"/calls/{span_id}", {})
 
+    def groups(self, **filters: Any) -> Answer:
+        """Kinds of question (`groups`, `other`): share, cost, latency, errors, scores; with since= also `changes`."""
+        return self._get("/groups", filters)
+
+    def group(self, group_id: str, **filters: Any) -> Answer:
+        """One of them with its most frequent templates; its calls are calls(prompt_group=group_id)."""
+        return self._get(f"/groups/{_id(group_id)}", filters)
+
+    def refit_groups(self, project: str | None = None) -> list[Answer]:
+        """Find the kinds of question anew now; answers how many each project has."""
+        return self._parsed(self._request("POST", "/groups/refit", {"project": project}, timeout=None))["projects"]
+
+    def similar(self, span_id: str, **filters: Any) -> Answer:
+        """Calls that ask something like this one: `similar`, one row a template; limit=."""
+        return self._get(f"/calls/{_id(span_id)}/similar", filters)
+
+    def similar_to(self, text: str, **filters: Any) -> Answer:
+        """Calls that ask something like a text: `similar`, one row a template; limit=."""
+        return self._get("/similar", {"q": text, **filters})
+
+    def trace(self, trace_id: str) -> list[Answer]:
+        """All spans of a trace in the order of their starts; `duplicate_of` names the span that counts a call."""
+        if not trace_id.isalnum():
+            raise NotFound(f"{trace_id!r} is no trace id: those are hexadecimal")
+        return self._get(f"/traces/{trace_id}", {})["spans"]
+
     def agreement(self, **filters: Any) -> Answer:
         """How well each scorer agrees with people (`scorers`) and people with each other (`raters`); threshold=."""
         return self._get("/agreement", filters)
@@ -93,6 +161,28 @@ class Monitor(Api):
     def consistency(self, **filters: Any) -> Answer:
         """How often answers to the same prompt differ: `by_model` and the most inconsistent `prompts`."""
         return self._get("/consistency", filters)
+
+    def compare(self, **filters: Any) -> Answer:
+        """`changes` from the calls `before` to those `after`: since= against the period before, or versus_model=."""
+        return self._get("/compare", filters)
+
+    def budgets(self) -> list[Answer]:
+        """What is spent of each budget of the server's settings, and what it will be by the end of its period."""
+        return self._get("/budgets", {})["budgets"]
+
+    def sql(self, query: str) -> Answer:
+        """What a SELECT over calls, scores_wide and sessions finds: `columns`, `rows`, whether it was `truncated`."""
+        return self._parsed(self._request("POST", "/sql", json={"query": query}, timeout=None))
+
+    def sql_frame(self, query: str) -> pd.DataFrame:
+        """The rows that `sql` finds as a pandas DataFrame."""
+        found = self.sql(query)
+        names = [column["name"] for column in found["columns"]]
+        return _frame([dict(zip(names, row, strict=True)) for row in found["rows"]], "started_at")
+
+    def sql_schema(self) -> dict[str, list[Answer]]:
+        """The columns (`name`, `type`) of each view that `sql` can read."""
+        return self._get("/sql/schema", {})["views"]
 
     def alerts(self, **filters: Any) -> list[Answer]:
         """What the newest calls have beyond the thresholds, gravest first."""
@@ -149,23 +239,36 @@ class Monitor(Api):
         """The summary report as Markdown."""
         return self._request("GET", "/report", filters).text
 
-    def export(self, to: str | Path | BinaryIO, format: str = "csv", **filters: Any) -> int:
-        """Write all selected calls to a file as csv, jsonl or parquet; answers its size in bytes.
+    def export(self, to: str | Path | BinaryIO, format: str = "csv", columns: str = "all", **filters: Any) -> Answer:
+        """Write selected calls to a file as csv, jsonl or parquet; answers what it holds, its `rows` and `sha256`.
 
-        A path is only replaced once the export is complete.
+        `columns`: all (what an import needs), calls, lab, or names with commas between. A path is only replaced once
+        the export is complete; the answer is written beside it, to <path>.meta.json.
         """
-        pieces = self._stream("/export", {**filters, "format": format})
-        if not isinstance(to, str | Path):
-            return sum(to.write(piece) for piece in pieces)
-        path = Path(to)
-        partial = path.with_name(path.name + ".partial")
-        try:
-            with partial.open("wb") as file:
-                size = sum(file.write(piece) for piece in pieces)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-        return size
+        with self._download("/export", {**filters, "format": format, "columns": columns}) as answer:
+            return write_export(to, loads(answer.headers["Assay-Export"]), answer.iter_bytes())
+
+    def import_file(
+        self,
+        path: str | Path,
+        *,
+        format: str | None = None,
+        project: str | None = None,
+        zone: tzinfo | None = None,
+        replace: bool = False,
+        progress: Callable[[float], object] = float,
+    ) -> Answer:
+        """Store the calls of a file: an export of Assay, of the lab, Phoenix, Langfuse, or OpenAI's JSON Lines.
+
+        Answers how many were `stored`, `known` before, and `refused` with the `reasons` and their lines. `format` says
+        what is otherwise recognised, `zone` that of times without one (default this machine's).
+        """
+
+        def send(body: bytes) -> Answer:
+            replacing = {"replace": str(replace).lower()}
+            return self._parsed(self._request("POST", "/import", replacing, content=body, timeout=120))
+
+        return import_file(send, Path(path), format=format, project=project, zone=zone, progress=progress)
 
     def score(self, span_id: str, name: str, value: float | None = None, **more: str) -> Answer:
         """Store a score at once and answer with what was stored; `assay.score` does it in the background."""
@@ -221,12 +324,25 @@ def _bounds(intervals: dict[str, Answer]) -> Answer:
     return {f"{name}_{bound}": figure for name, interval in intervals.items() for bound, figure in interval.items()}
 
 
-def _frame(rows: list[Answer], time_column: str) -> pd.DataFrame:
+_ROWS = {
+    "top": "top",
+    "sessions": "sessions",
+    "errors": "types",
+    "latencies": "bins",
+    "usage": "groups",
+    "costs": "groups",
+    "speed": "groups",
+}
+"""Questions to the part of their answer that is a table."""
+
+
+def _frame(rows: list[Answer], *time_columns: str) -> pd.DataFrame:
     try:
         import pandas as pd
     except ImportError:
         raise AssayError("data frames need pandas: pip install pandas") from None
     frame = pd.DataFrame(rows)
-    if time_column in frame:
-        frame[time_column] = pd.to_datetime(frame[time_column], utc=True, format="ISO8601")
+    for column in time_columns:
+        if column in frame:
+            frame[column] = pd.to_datetime(frame[column], utc=True, format="ISO8601")
     return frame

@@ -92,6 +92,7 @@ def init(
     service: str | None = None,
     project: str | None = None,
     environment: str | None = None,
+    release: str | None = None,
     api_key: str | None = None,
     instrument: bool = True,
     exporter: SpanExporter | None = None,
@@ -99,10 +100,10 @@ def init(
 ) -> None:
     """Send this program's model calls to Assay at `url` (default ASSAY_URL, else http://127.0.0.1:4318).
 
-    Uses the tracer provider that is there, or sets one up. `service`, `project` and `environment` name the
-    origin of the calls. With `instrument`, every installed GenAI instrumentation is switched on, one for
-    each library. `exporter` takes the place of the OTLP exporter. Calling it again changes nothing. Never
-    raises: what does not work is logged.
+    Uses the tracer provider that is there, or sets one up. `service`, `project`, `environment` and `release` (such
+    as "1.4.2") name the origin of the calls. With `instrument`, every installed GenAI instrumentation is switched
+    on, one for each library. `exporter` takes the place of the OTLP exporter. Calling it again changes nothing.
+    Never raises: what does not work is logged.
 
     While the server is away, spans wait in a private directory of at most ASSAY_SPOOL_MB megabytes (default
     256; the oldest are dropped first), and this or a later process with the same `url` delivers them.
@@ -115,7 +116,7 @@ def init(
     for name, value in _CONVENTION.items():
         os.environ.setdefault(name, value)
     try:
-        provider = _provider(service, project, environment)
+        provider = _provider(service, project, environment, release)
         provider.add_span_processor(SessionProcessor())
         _exporters.append(_Noting(exporter or SpoolingExporter(where, _spool(where, spool))))
         provider.add_span_processor(BatchSpanProcessor(_exporters[-1], schedule_delay_millis=EXPORT_EVERY_MS))
@@ -215,7 +216,7 @@ def _spool(where: Address, chosen: str | os.PathLike[str] | Literal[False] | Non
         return Spool(None, 0)
 
 
-def _provider(service: str | None, project: str | None, environment: str | None) -> TracerProvider:
+def _provider(service: str | None, project: str | None, environment: str | None, release: str | None) -> TracerProvider:
     present = trace.get_tracer_provider()
     if isinstance(present, TracerProvider):
         return present
@@ -223,6 +224,7 @@ def _provider(service: str | None, project: str | None, environment: str | None)
         "service.name": service,
         "assay.project": project,
         "deployment.environment.name": environment,
+        "service.version": release,
     }
     provider = TracerProvider(resource=Resource.create({k: v for k, v in named.items() if v}))
     trace.set_tracer_provider(provider)

@@ -1,28 +1,23 @@
-"""The overview page: is all well, what does it cost, how good is it, and what was said last.
+"""The dashboard: its pages, the navigation between them, and the controls that they share.
 
 Streamlit runs this file for every visitor and every change of a control. The server gives the address and
-key of its own API as secrets; the page is a client like any other and shows only what the API answers.
+key of its own API as secrets; a page is a client like any other and shows only what the API answers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import streamlit as st
 
 from assay.client.monitor import Monitor, connect
 from assay.dashboard import data
 from assay.dashboard.controls import controls
-from assay.dashboard.conversations import recent_conversations
-from assay.dashboard.incidents import incidents
-from assay.dashboard.inert import inert
-from assay.dashboard.panels import alerts, cost, headline, latency, quality, troubles
-from assay.dashboard.trust import agreement
-from assay.dashboard.welcome import first_call
+from assay.dashboard.views import conversations, groups, health, overview, sql
+from assay.dashboard.visit import Visit
 from assay.errors import AssayError
-
-FIRST_CALL_SECONDS = 2.0
-"""How often a page without any call looks for the first one."""
 
 NAMES_SECONDS = 60
 """For so long all visitors share one answer about which projects and models there are."""
@@ -30,57 +25,50 @@ NAMES_SECONDS = 60
 ICON = Path(__file__).with_name("icon.svg")
 
 
-def page() -> None:
-    """The whole page; everything below the controls is asked for and drawn again on its own."""
+class Place(NamedTuple):
+    """A page in the navigation; `url` is the last part of its address. Only some take the shared controls."""
+
+    title: str
+    icon: str
+    url: str
+    page: Callable[[Visit], None]
+    controls: bool = True
+
+
+PLACES = (
+    Place("Overview", ":material/monitoring:", "", overview.page),
+    Place("Conversations", ":material/forum:", "conversations", conversations.page),
+    Place("Questions", ":material/category:", "questions", groups.page),
+    Place("SQL", ":material/database_search:", "sql", sql.page, controls=False),
+    Place("Health", ":material/vital_signs:", "health", health.page, controls=False),
+)
+
+
+def dashboard() -> None:
+    """The page that the address names, below the navigation and, where it takes them, the shared controls."""
+
+    def in_navigation(place: Place) -> Any:
+        return st.Page(
+            lambda: place.page(visit),
+            title=place.title,
+            icon=place.icon,
+            url_path=place.url or None,
+            default=place is PLACES[0],
+        )
+
     st.set_page_config(page_title="Assay", page_icon=ICON, layout="wide")
+    st.logo(ICON, size="small")
+    current = st.navigation([in_navigation(place) for place in PLACES], position="top")
+    # What is drawn in this file outlives a change of pages: so the controls keep what was chosen.
+    visit = _visit(next(place for place in PLACES if place.url == current.url_path))
+    current.run()
+
+
+def _visit(place: Place) -> Visit:
     url, key = st.secrets["assay_url"], st.secrets["assay_key"]
     monitor, names = _monitor(url, key), _known_names(url, key)
-    chosen, refresh_seconds = controls(names)
-    if not names.projects:
-        refresh_seconds = min(refresh_seconds or FIRST_CALL_SECONDS, FIRST_CALL_SECONDS)
-    st.fragment(_figures, run_every=refresh_seconds)(monitor, chosen, names)
-
-
-def _figures(monitor: Monitor, chosen: data.Filter, names: data.Names) -> None:
-    try:
-        overview = data.overview(monitor, chosen)
-        if overview is None:
-            _nothing(chosen, names)
-        elif not names.knows(overview.names):
-            st.session_state["names"] = names.joined(overview.names)
-            st.rerun()
-        else:
-            _draw(monitor, overview)
-    except AssayError as error:
-        st.error(inert(str(error)), title="Assay's API does not answer as it should", icon=":material/cloud_off:")
-
-
-def _draw(monitor: Monitor, overview: data.Overview) -> None:
-    troubles(overview)
-    headline(overview)
-    wide, narrow = st.columns([3, 2])
-    with wide:
-        quality(overview)
-    with narrow:
-        alerts(overview)
-    left, right = st.columns(2)
-    with left:
-        cost(overview)
-    with right:
-        latency(overview)
-    if overview.agreement:
-        agreement(overview.agreement)
-    st.fragment(incidents)(monitor)
-    # A fragment of its own: opening a conversation asks for that one alone, not for all figures again.
-    st.fragment(recent_conversations)(monitor, overview.calls)
-
-
-def _nothing(chosen: data.Filter, names: data.Names) -> None:
-    if not names.projects:
-        first_call(st.secrets["assay_url"], needs_key=bool(st.secrets["assay_key"]))
-        return
-    when = "at all" if chosen.range == "all" else f"in the last {chosen.range}"
-    st.info(f"No such conversation {when}. Choose a longer time range, another project or another model.")
+    chosen, refresh_seconds = controls(place.title, names) if place.controls else (data.Filter(), None)
+    return Visit(monitor, chosen, names, refresh_seconds)
 
 
 @st.cache_resource
@@ -105,4 +93,4 @@ def _known_names(url: str, key: str) -> data.Names:
     return known.joined(asked)
 
 
-page()
+dashboard()

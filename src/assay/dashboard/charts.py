@@ -45,6 +45,9 @@ _WIDEST_BAND = 0.5
 _SHARE = 0.9
 """Of its bucket's width a bar fills so much."""
 
+DURATION_LABEL = "datum.value >= 1000 ? format(datum.value / 1000, '~g') + ' s' : format(datum.value, '~g') + ' ms'"
+"""How a chart writes milliseconds on an axis."""
+
 _TIME_FORMATS = {
     "milliseconds": "%H:%M:%S",
     "seconds": "%H:%M:%S",
@@ -250,6 +253,5 @@ def _time_tooltip(field: str) -> alt.Tooltip:
 
 
 def _duration_axis() -> alt.Axis:
-    label = "datum.value >= 1000 ? format(datum.value / 1000, '~g') + ' s' : format(datum.value, '~g') + ' ms'"
     marks = [digit * 10**power for power in range(7) for digit in (1, 3)]
-    return alt.Axis(values=marks, labelExpr=label, labelOverlap=True, grid=False)
+    return alt.Axis(values=marks, labelExpr=DURATION_LABEL, labelOverlap=True, grid=False)

@@ -16,10 +16,10 @@ REFRESH_SECONDS: dict[str, float | None] = {"off": None, "5 s": 5, "15 s": 15, "
 _NONE_GIVEN = "(none given)"
 
 
-def controls(names: Names) -> tuple[Filter, float | None]:
+def controls(title: str, names: Names) -> tuple[Filter, float | None]:
     """Draw the title and the controls; answers what is chosen, and the seconds between refreshes if it refreshes."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        st.title("Assay", anchor=False, width=150)
+        st.title(title, anchor=False, width="content")
         span = st.segmented_control(
             "Time range", RANGES, default="24h", required=True, key="range", bind="query-params"
         )

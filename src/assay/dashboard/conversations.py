@@ -11,15 +11,11 @@ from assay.client.monitor import Monitor
 from assay.dashboard import figures
 from assay.dashboard.charts import in_order
 from assay.dashboard.data import Answer
+from assay.dashboard.detail import judge
 from assay.dashboard.feedback import is_thumb, thumbs
 from assay.dashboard.inert import excerpt, inert
+from assay.dashboard.transcript import show_text
 from assay.errors import AssayError
-
-LONGEST_TEXT = 20_000
-"""Of longer prompts and responses only so many characters are sent to the browser."""
-
-_SCROLLS_FROM = 900
-_TEXT_HEIGHT = 320
 
 
 def recent_conversations(monitor: Monitor, calls: Iterable[Answer]) -> None:
@@ -56,14 +52,13 @@ def _conversation(monitor: Monitor, call: Answer) -> None:
         _text("Response", call["response"])
     _verdicts(monitor, call)
     st.caption(inert(" · ".join(_facts(call))))
+    st.link_button("Open in full", f"/conversations?call={call['span_id']}", icon=":material/open_in_new:")
 
 
 def _text(label: str, text: str) -> None:
     st.markdown(f"**{label}**")
-    with st.container(border=True, height=_TEXT_HEIGHT if len(text) > _SCROLLS_FROM else "content"):
-        st.text(text[:LONGEST_TEXT] or "(empty)")
-        if len(text) > LONGEST_TEXT:
-            st.caption(f"{len(text) - LONGEST_TEXT:,} more characters: ask the API for the whole call.")
+    with st.container(border=True):
+        show_text(text)
 
 
 def _verdicts(monitor: Monitor, call: Answer) -> None:
@@ -84,13 +79,8 @@ def _grid(verdicts: list[Answer], call: Answer) -> None:
         order = in_order({verdict["name"] for verdict in verdicts})
         for verdict in sorted(verdicts, key=lambda verdict: order.index(verdict["name"])):
             with st.container():
-                st.metric(inert(_judge(verdict)), inert(figures.score(verdict["value"])))
+                st.metric(inert(judge(verdict)), inert(figures.score(verdict["value"])))
                 st.caption(inert(excerpt(verdict["comment"] or verdict["label"], 200)))
-
-
-def _judge(verdict: Answer) -> str:
-    own = figures.name(verdict["name"])
-    return own if verdict["source"] == "scorer" else f"{own} ({verdict['author'] or verdict['source']})"
 
 
 def _facts(call: Answer) -> list[str]:

@@ -35,28 +35,28 @@ def headline(overview: Overview) -> None:
     """Four figures: conversations, cost, latency and relevance, each with what qualifies it."""
     usage, relevance = overview.usage, overview.scores.get("relevance", {})
     with st.grid(4, gap="small", min_column_width=150):
-        _metric(
+        metric(
             "Total conversations",
             figures.count(usage["total_conversations"]),
             _errors(usage),
             "red" if usage["errors"] else "gray",
             "Calls to a language model, each counted once; embeddings are not among them.",
         )
-        _metric(
+        metric(
             "Total cost",
             figures.dollars(_known_cost(usage)),
             f"{figures.count(usage['unpriced'])} unpriced" if usage["unpriced"] else _tokens(usage),
             "orange" if usage["unpriced"] else "gray",
             "US dollars, of the calls whose model has a known price. Unpriced calls are not in it.",
         )
-        _metric(
+        metric(
             "Average latency",
             figures.milliseconds(usage["avg_latency_ms"]),
             f"p95 {figures.milliseconds(usage['p95_latency_ms'])}",
             "gray",
             "From the request to the end of the answer; 95 of 100 conversations took no longer than p95.",
         )
-        _metric(
+        metric(
             "Average relevance",
             figures.score(relevance.get("mean")),
             _assessed(relevance),
@@ -121,7 +121,14 @@ def _panel(title: str, height: int | Literal["stretch"] = _PANEL_HEIGHT) -> Delt
     return panel
 
 
-def _metric(label: str, value: str, qualifier: str, colour: Literal["red", "orange", "gray"], meaning: str) -> None:
+def metric(
+    label: str,
+    value: str,
+    qualifier: str,
+    colour: Literal["red", "orange", "gray"] = "gray",
+    meaning: str | None = None,
+) -> None:
+    """A headline figure in its frame, with what qualifies it below."""
     st.metric(
         label,
         inert(value),

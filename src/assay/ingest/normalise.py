@@ -29,15 +29,18 @@ log = logging.getLogger(__name__)
 REPORTED_COST = "assay.reported_cost_usd"
 """The attribute that keeps what the sender says the call cost."""
 
+RELEASE = "service.version"
+"""The resource's attribute, kept with the call's own, that tells which release of the application called."""
+
 EARLIEST_NS = 946_684_800 * 10**9
 """2000-01-01: a span that claims to be older has a broken clock."""
 
 
 def normalise(raw: RawSpan, prices: Prices, max_future_seconds: float = 86_400.0) -> Span:
     """The span to store. Raises MalformedTelemetry where its times are absurd."""
-    _require_sane_times(raw, max_future_seconds)
+    require_sane_start(raw.start_ns, max_future_seconds)
     columns, consumed = _read(raw)
-    attributes = _remaining(raw.attributes, consumed)
+    attributes = _release(raw) | _remaining(raw.attributes, consumed)
     columns.setdefault("started_at", raw.start_ns // 1000)
     latency_ms = columns.setdefault("latency_ms", max(raw.end_ns - raw.start_ns, 0) / 1e6)
     columns.update(_error(raw, columns), **_origin(raw, columns), **_model(columns))
@@ -77,12 +80,13 @@ def _read(raw: RawSpan) -> tuple[dict[str, Any], Set[str]]:
         return {"kind": "span"}, frozenset()
 
 
-def _require_sane_times(raw: RawSpan, max_future_seconds: float) -> None:
+def require_sane_start(start_ns: int, max_future_seconds: float) -> None:
+    """Raises MalformedTelemetry where a span claims to start (Unix nanoseconds) when none of ours can."""
     latest = time.time_ns() + int(max_future_seconds * 1e9)
-    if not EARLIEST_NS <= raw.start_ns <= latest:
-        seconds = raw.start_ns / 1e9
+    if not EARLIEST_NS <= start_ns <= latest:
+        seconds = start_ns / 1e9
         raise MalformedTelemetry(
-            f"start_time_unix_nano {raw.start_ns} is {_when(seconds)}: a span must start after 2000-01-01 and no "
+            f"start_time_unix_nano {start_ns} is {_when(seconds)}: a span must start after 2000-01-01 and no "
             f"more than {max_future_seconds:.0f} s from now; check the sender's clock and that it sends nanoseconds"
         )
 
@@ -103,6 +107,11 @@ def _origin(raw: RawSpan, columns: dict[str, Any]) -> dict[str, str]:
         "session_id": columns.get("session_id") or text(attributes, "session.id"),
         "user_id": columns.get("user_id") or text(attributes, "user.id", "enduser.id"),
     }
+
+
+def _release(raw: RawSpan) -> dict[str, str]:
+    release = text(raw.resource, RELEASE)
+    return {RELEASE: release} if release else {}
 
 
 def _model(columns: dict[str, Any]) -> dict[str, str]:

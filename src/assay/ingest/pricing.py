@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import NamedTuple
 
 from genai_prices import Usage, data_snapshot
-from genai_prices.types import ModelPrice, TieredPrices
+from genai_prices.types import ModelInfo, ModelPrice, TieredPrices, TimeOfDateConstraint
 
 from assay.config import Price
 
@@ -49,6 +50,13 @@ class Cost(NamedTuple):
     input: float
     output: float
     total: float
+
+
+class Saving(NamedTuple):
+    """US dollars that an input token costs less for being read from a cache, or written to one (mostly below 0)."""
+
+    read: float
+    write: float
 
 
 @dataclass(frozen=True)
@@ -94,19 +102,58 @@ class Prices:
         rates = self._rates[id(price)]
         return rates.cost(tokens) if rates else _exact_cost(price, tokens)
 
+    def saving(self, provider: str, model: str, day: float, input_tokens: int) -> Saving | None:
+        """What caching saves on each token of a call with so many input tokens on that day (Unix seconds).
+
+        None where no price is known, or where it depends on the time of day.
+        """
+        if not input_tokens or self._varies_within_a_day(provider, model):
+            return None
+        full = self.cost(provider, model, day, Tokens(input_tokens))
+        read = self.cost(provider, model, day, Tokens(input_tokens, cache_read=input_tokens))
+        write = self.cost(provider, model, day, Tokens(input_tokens, cache_write=input_tokens))
+        if full is None or read is None or write is None:
+            return None
+        return Saving((full.input - read.input) / input_tokens, (full.input - write.input) / input_tokens)
+
+    @cached_property
+    def tier_starts(self) -> list[int]:
+        """Numbers of input tokens above which any model has another price."""
+        models = (model for provider in self._snapshot.providers for model in provider.models)
+        prices = (price for model in models for price in _all_prices(model))
+        tiers = (value.tiers for price in prices for value in vars(price).values() if isinstance(value, TieredPrices))
+        return sorted({tier.start for many in tiers for tier in many})
+
+    def _varies_within_a_day(self, provider: str, model: str) -> bool:
+        if self._own and self._own_price(model.lower()):
+            return False
+        found = self._model(provider, model)
+        prices = found.prices if found else []
+        return not isinstance(prices, ModelPrice) and any(
+            isinstance(price.constraint, TimeOfDateConstraint) for price in prices
+        )
+
     def _own_price(self, model: str) -> _Rates | None:
         """The table's price of a model: under its very name, else under the first pattern that fits."""
         fitting = (rates for pattern, rates in self._own.items() if fnmatchcase(model, pattern))
         return self._own.get(model) or next(fitting, None)
 
     def _price(self, provider: str, model: str, at: float) -> ModelPrice | None:
+        found = self._model(provider, model)
+        return found.get_prices(datetime.fromtimestamp(at, UTC)) if found else None
+
+    def _model(self, provider: str, model: str) -> ModelInfo | None:
         if not model:
             return None
         try:
             _, found = self._snapshot.find_provider_model(model, None, PROVIDERS.get(provider, provider) or None, None)
         except LookupError:
             return None
-        return found.get_prices(datetime.fromtimestamp(at, UTC))
+        return found
+
+
+def _all_prices(model: ModelInfo) -> list[ModelPrice]:
+    return [model.prices] if isinstance(model.prices, ModelPrice) else [price.prices for price in model.prices]
 
 
 def _own_rates(price: Price) -> _Rates:

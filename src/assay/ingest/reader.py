@@ -12,7 +12,8 @@ from assay.errors import MalformedTelemetry
 from assay.ingest.batch import EVENT_SCHEMA, SPAN_SCHEMA, Batch, Request
 from assay.ingest.events import event
 from assay.ingest.figures import figures
-from assay.ingest.normalise import normalise
+from assay.ingest.imported import read_lines
+from assay.ingest.normalise import normalise, require_sane_start
 from assay.ingest.otlp import RawLog, RawSpan, decode, decode_logs, metric_points
 from assay.ingest.pricing import Prices
 from assay.ingest.settle import settled_batch
@@ -40,18 +41,27 @@ class Reader:
             case "traces":
                 decoded = decode(request.body, request.content_type)
                 spans = _each(decoded.spans, self._span, decoded.refused)
-                settled = settled_batch(spans, lambda span: figures(span, self._prices))
-                return Batch(request, spans=_table(settled, SPAN_SCHEMA, decoded.refused)), decoded.refused
+                return Batch(request, spans=_table(self._settled(spans), SPAN_SCHEMA, decoded.refused)), decoded.refused
             case "logs":
                 decoded_logs = decode_logs(request.body, request.content_type)
                 events = _each(decoded_logs.logs, _event, decoded_logs.refused)
                 return Batch(request, events=_table(events, EVENT_SCHEMA, decoded_logs.refused)), decoded_logs.refused
+            case "import":
+                found = read_lines(request.body, self._span, self._settled, self._check_start)
+                spans, kept = (_table(rows, SPAN_SCHEMA, found.refused) for rows in (found.spans, found.kept))
+                return Batch(request, spans=spans, kept=kept, verdicts=found.verdicts), found.refused
             case _:
                 names = metric_points(request.body, request.content_type)
                 return Batch(request), [f"metric {name[:80]!r}: {NO_METRICS}" for name in names]
 
     def _span(self, raw: RawSpan) -> Span:
         return normalise(raw, self._prices, self._max_future_seconds)
+
+    def _settled(self, spans: Sequence[Span]) -> list[Span]:
+        return settled_batch(spans, lambda span: figures(span, self._prices))
+
+    def _check_start(self, start_ns: int) -> None:
+        require_sane_start(start_ns, self._max_future_seconds)
 
 
 def _each(raws: Iterable[Any], make: Callable[[Any], Any], refused: list[str]) -> list[Any]:

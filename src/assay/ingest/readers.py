@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from assay.config import Price
 from assay.errors import StoreUnavailable
-from assay.ingest.batch import EVENT_SCHEMA, SPAN_SCHEMA, Batch, Request
+from assay.ingest.batch import Batch, Request
 from assay.ingest.pricing import Prices
 from assay.ingest.reader import Reader
 from assay.processes import ProcessEnded, RemoteObject
@@ -151,8 +151,9 @@ class ReaderProcess:
     def take(self, request: Request) -> tuple[Batch, list[str]]:
         """As Reader.take."""
         with _unavailable():
-            spans, events, refused = self._remote.ask("take", request)
-        return Batch(request, _table(spans, SPAN_SCHEMA), _table(events, EVENT_SCHEMA)), refused
+            tables, refused = self._remote.ask("take", request)
+        empty = Batch(request).tables
+        return Batch(request, *(_table(data, like.schema) for data, like in zip(tables, empty, strict=True))), refused
 
     def close(self) -> None:
         """End the process."""
@@ -177,9 +178,9 @@ class _SendingReader:
     def __init__(self, settings: Settings) -> None:
         self._reader = _reader(settings)
 
-    def take(self, request: Request) -> tuple[bytes, bytes, list[str]]:
+    def take(self, request: Request) -> tuple[list[bytes], list[str]]:
         batch, refused = self._reader.take(request)
-        return _bytes(batch.spans), _bytes(batch.events), refused
+        return [_bytes(table) for table in batch.tables], refused
 
 
 def _bytes(table: pa.Table) -> bytes:

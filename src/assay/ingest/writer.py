@@ -19,11 +19,11 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from assay.errors import AssayError, StoreUnavailable
-from assay.ingest.batch import SPAN_SCHEMA, Batch, Request, Take
+from assay.ingest.batch import SPAN_SCHEMA, Batch, Request, Tables, Take, commit
 from assay.ingest.journal import Journal, Segment
 from assay.records import Span
 from assay.store.connect import Store
-from assay.store.rows import arrow_table, stamped
+from assay.store.rows import arrow_table
 
 GROUP_ROWS = 10_000
 GROUP_BYTES = 32 << 20
@@ -44,14 +44,10 @@ class _Arrival(NamedTuple):
 
 
 class _Journaled(NamedTuple):
-    spans: pa.Table
-    events: pa.Table
+    tables: Tables
+    num_rows: int
     num_bytes: int
     segment: Segment
-
-    @property
-    def num_rows(self) -> int:
-        return self.spans.num_rows + self.events.num_rows
 
 
 class Writer:
@@ -122,7 +118,7 @@ class Writer:
 
     def rewrite(self, spans: Sequence[Span]) -> None:
         """Store spans anew in place of their former rows; back when they can be read. Raises StoreUnavailable."""
-        self._commit(arrow_table(spans, SPAN_SCHEMA))
+        self._commit(Batch(_NO_REQUEST, arrow_table(spans, SPAN_SCHEMA)).tables)
 
     def caught_up(self, timeout_seconds: float = 5.0) -> bool:
         """Wait until all that was acknowledged before can be read; whether that is so."""
@@ -174,8 +170,8 @@ class Writer:
 
     def _await_store(self, batches: Sequence[Batch], segment: Segment) -> None:
         with self._changed:
-            for request, spans, events in batches:
-                one = _Journaled(spans, events, len(request.body), segment)
+            for batch in batches:
+                one = _Journaled(batch.tables, batch.num_rows, len(batch.request.body), segment)
                 self._backlog.append(one)
                 self._backlog_rows += one.num_rows
                 self._backlog_bytes += one.num_bytes
@@ -198,7 +194,8 @@ class Writer:
         while group := self._next_group():
             began = time.monotonic()
             try:
-                self._commit(_joined(one.spans for one in group), _joined(one.events for one in group))
+                spans, events, kept, verdicts = map(_joined, zip(*(one.tables for one in group), strict=True))
+                self._commit((spans, events, kept, verdicts))
             except Exception as error:
                 if self._closing:
                     log.warning("%d rows stay in the journal: %s", self._backlog_rows, error)
@@ -256,14 +253,14 @@ class Writer:
             self.last_error = str(error)
             self._changed.notify_all()
 
-    def _commit(self, spans: pa.Table, events: pa.Table | None = None) -> None:
+    def _commit(self, tables: Tables) -> None:
         with self._committing:
             at = max(time.time_ns() // 1000, self._committed_at + 1)
-            if events:
-                self._store.insert("events", stamped(events, at))
-            if spans:
-                self._store.insert("spans", stamped(spans, at))
+            commit(self._store, tables, at)
             self._committed_at = at
+
+
+_NO_REQUEST = Request("", "", b"")
 
 
 def _joined(tables: Iterable[pa.Table]) -> pa.Table:

@@ -33,6 +33,9 @@ class Follower:
     under `name` and the share. `last_error` holds what went wrong last, "" once it goes well again.
     """
 
+    what = "scoring"
+    """What fails, in messages."""
+
     def __init__(
         self,
         store: Store,
@@ -83,31 +86,44 @@ class Follower:
     def step(self) -> int:
         """Score one batch; answers how many calls it held. Raises StoreError, and what `work` raises."""
         until = self._committed_at()
-        if (until, _LAST_SPAN_ID) <= self._cursor:
+        if (until, LAST_SPAN_ID) <= self._cursor:
             return 0
-        calls = calls_after(self._store, self._cursor, until, self._batch_size, self._share)
-        insert_scores(self._store, self._work(calls) if calls else [])
+        calls = self.calls_after(self._cursor, until, self._batch_size)
+        self.keep(calls)
         full = len(calls) == self._batch_size
-        self._cursor = (calls[-1]["ingested"], calls[-1]["span_id"]) if full else (until, _LAST_SPAN_ID)
+        self._cursor = (calls[-1]["ingested"], calls[-1]["span_id"]) if full else (until, LAST_SPAN_ID)
         write_cursor(self._store, self._name, self._cursor)
         self.scored_calls += len(calls)
         return len(calls)
+
+    def calls_after(self, cursor: Cursor, until: int, limit: int) -> Sequence[Row]:
+        """The next calls, oldest first, each with `ingested` (Unix microseconds) and `span_id`."""
+        return calls_after(self._store, cursor, until, limit, self._share)
+
+    def keep(self, calls: Sequence[Row]) -> None:
+        """Score these calls, and store that."""
+        insert_scores(self._store, self._work(calls) if calls else [])
+
+    def rest(self) -> None:
+        """What there is to do when it has caught up: try failed scores again."""
+        if self._retry:
+            self._retry.step()
 
     def _run(self) -> None:
         pause = self._poll_seconds
         while not self._stopping.wait(pause):
             try:
                 pause = 0.0 if self.step() == self._batch_size else self._poll_seconds
-                if pause and self._retry:
-                    self._retry.step()
+                if pause:
+                    self.rest()
                 self.last_error = ""
             except Exception as error:
-                self.last_error = f"scoring: {error}"
+                self.last_error = f"{self.what}: {error}"
                 pause = min(max(pause, self._poll_seconds) * 2, LONGEST_PAUSE_SECONDS)
-                log.warning("scoring tries again in %.1f s", pause, exc_info=error)
+                log.warning("%s tries again in %.1f s", self.what, pause, exc_info=error)
 
 
-_LAST_SPAN_ID = "\x7f"
+LAST_SPAN_ID = "\x7f"
 """Sorts after every hexadecimal id: a cursor with it is past the whole commit."""
 
 

@@ -121,6 +121,10 @@ class Words:
         """The row of a lower-case word in the vectors, -1 where it is unknown."""
         return self._row.get(lower, -1)
 
+    def table(self, dimensions: int) -> Floats:
+        """One row a word of the vocabulary: the first axes of its vector, those in which texts differ most."""
+        return self._vectors[:-1, :dimensions].astype(np.float32) * self._scale[:-1, None]
+
     def stem(self, lower: str) -> str:
         """`text.stem` of a lower-case word."""
         return self._stems[lower]

@@ -1,27 +1,27 @@
 """Calls as files: CSV, JSON Lines or Parquet, streamed from the engine so that size does not matter.
 
-One row a counted call, its scores as columns of their own. Read day by day, so that joining the scores
-needs the memory of a day.
+Read in slices of time with a bounded number of rows each, so that sorting them and joining their scores takes the
+memory of a slice. Rows are in the order of their starts.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
-from datetime import UTC, date, datetime, time, timedelta
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import IO, Any, Literal, NamedTuple, cast, get_args
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-from clickhouse_connect.driver.binding import format_str, quote_identifier
+from clickhouse_connect.driver.binding import quote_identifier
 
-from assay.analytics.selection import Selection
+from assay.analytics.selection import FILTERS, Selection
 from assay.errors import AssayError
+from assay.reports.columns import ALL, SCHEMA_VERSION, Column, chosen_columns
 from assay.store.connect import Store
-from assay.store.scores import SHOWN_FIRST
-from assay.store.spans import TOTAL_TOKENS
 
 Format = Literal["csv", "jsonl", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -32,109 +32,121 @@ MEDIA_TYPES: dict[Format, str] = {
     "parquet": "application/vnd.apache.parquet",
 }
 
+SLICE_ROWS = 5_000
+HOUR_MICROS = 3_600 * 10**6
 
-class _Column(NamedTuple):
-    name: str
-    type: pa.DataType
-    sql: str
-    free_text: bool = False
-
-
-def _texts(*names: str) -> tuple[_Column, ...]:
-    return tuple(_Column(name, pa.string(), name, free_text=True) for name in names)
+Slice = tuple[int, int]
+"""Starts in [first, last), Unix microseconds."""
 
 
-def _numbers(type: pa.DataType, *names: str) -> tuple[_Column, ...]:
-    return tuple(_Column(name, type, name) for name in names)
+class Export(NamedTuple):
+    """A file to be: what it says of itself, and its bytes, piece by piece."""
+
+    facts: dict[str, Any]
+    pieces: Iterator[bytes]
 
 
-_COLUMNS: tuple[_Column, ...] = (
-    _Column("started_at", pa.timestamp("us", "UTC"), "started_at"),
-    *_texts("span_id", "trace_id", "project", "environment", "service", "session_id", "user_id"),
-    *_texts("kind", "provider", "model"),
-    *_numbers(pa.float64(), "temperature"),
-    *_texts("system", "prompt", "response"),
-    *_numbers(pa.int64(), "input_tokens", "output_tokens", "cache_read_tokens", "reasoning_tokens"),
-    _Column("total_tokens", pa.int64(), TOTAL_TOKENS),
-    *_numbers(pa.float64(), "cost_usd", "latency_ms", "time_to_first_token_ms"),
-    *_texts("status", "error_type", "error_message", "finish_reason"),
-)
+def export(store: Store, selection: Selection, format: str, columns: str = ALL) -> Export:
+    """The selected calls as a file; with `all` columns also the other spans of their traces, counted or not.
 
-
-def export(store: Store, selection: Selection, format: str) -> Iterator[bytes]:
-    """The file's bytes, piece by piece. Raises AssayError for an unknown format before the first piece.
-
-    In CSV a text that a spreadsheet would take for a formula (first character = + - @, tab or carriage
-    return) gets a leading apostrophe; the other formats hold texts unchanged.
+    Raises AssayError for an unknown format or column before the first piece. In CSV a text that a spreadsheet would
+    take for a formula gets a leading apostrophe (`disarmed`); the other formats hold texts unchanged.
     """
     if format not in FORMATS:
         raise AssayError(f"cannot export {format!r}: choose one of {', '.join(FORMATS)}")
-    columns = (*_COLUMNS, *_score_columns(store, selection))
-    queries = _daily_queries(store, selection, columns, format)
+    chosen = chosen_columns(store, columns, *selection.of_scores())
+    where, parameters = selection.of_traces() if columns.strip() == ALL else selection.of_calls()
+    facts = {
+        "schema_version": SCHEMA_VERSION,
+        "format": format,
+        "columns": [column.name for column in chosen],
+        **{bound: _shown(getattr(selection, bound)) for bound in ("since", "until")},
+        "filters": {name: value for name in (*FILTERS, "tags") if (value := getattr(selection, name))},
+    }
+    queries = (
+        _query(chosen, where, parameters, slice, format) for slice in _slices(store, where, parameters, SLICE_ROWS)
+    )
     if format == "parquet":
-        return _parquet(store, queries, columns)
-    return _lines(store, queries, columns, format)
+        return Export(facts, _parquet(store, queries, chosen, facts))
+    return Export(facts, _lines(store, queries, chosen, format))
 
 
-def _score_columns(store: Store, selection: Selection) -> Iterator[_Column]:
-    where, parameters = selection.of_scores()
-    rows = store.query(f"SELECT DISTINCT name FROM scores WHERE {where} ORDER BY name", parameters)
-    taken = {column.name for column in _COLUMNS}
-    for row in rows:
-        name = row["name"]
-        while name in taken:
-            name = f"score_{name}"
-        taken.add(name)
-        key = format_str(row["name"])
-        yield _Column(name, pa.float64(), f"if(mapContains(verdicts, {key}), verdicts[{key}], NULL)")
+def _shown(moment: Any) -> str | None:
+    return moment.isoformat().replace("+00:00", "Z") if moment else None
 
 
-def _daily_queries(
-    store: Store, selection: Selection, columns: tuple[_Column, ...], format: str
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    where, parameters = selection.of_calls()
-    days = store.query(f"SELECT DISTINCT toDate(started_at) AS day FROM spans WHERE {where} ORDER BY day", parameters)
+def _slices(store: Store, where: str, parameters: dict[str, Any], most: int) -> Iterator[Slice]:
+    """Ranges of time that hold at most about `most` rows each, oldest first."""
+    hours = store.query(
+        f"SELECT toUnixTimestamp(toStartOfHour(started_at)) AS hour, count() AS rows FROM spans WHERE {where}"
+        " GROUP BY hour ORDER BY hour",
+        parameters,
+    )
+    first = last = held = 0
+    for row in hours:
+        hour, rows = row["hour"] * 10**6, row["rows"]
+        if held and held + rows > most:
+            yield first, last
+            held = 0
+        if rows > most:
+            yield from _parts(hour, -(-rows // most))
+            continue
+        first, last, held = first if held else hour, hour + HOUR_MICROS, held + rows
+    if held:
+        yield first, last
+
+
+def _parts(hour: int, count: int) -> Iterator[Slice]:
+    bounds = [hour + HOUR_MICROS * n // count for n in range(count + 1)]
+    yield from pairwise(bounds)
+
+
+def _query(
+    columns: Sequence[Column], where: str, parameters: dict[str, Any], slice: Slice, format: str
+) -> tuple[str, dict[str, Any]]:
     selected = ", ".join(f"{_expression(column, format)} AS {quote_identifier(column.name)}" for column in columns)
-    for row in days:
-        where, parameters = _within_day(selection, row["day"]).of_calls()
-        parameters["day"] = row["day"].isoformat()
-        sql = f"""
-            SELECT {selected} FROM (SELECT *, model FROM spans FINAL WHERE {where}) AS calls
-            LEFT JOIN (
-                SELECT target, mapFromArrays(groupArray(name), groupArray(value)) AS verdicts
-                FROM (
-                    SELECT target, name, argMax(tuple(value), {SHOWN_FIRST}).1 AS value FROM scores FINAL
-                    WHERE toDate(started_at) = {{day:Date}} GROUP BY target, name
-                )
-                WHERE value IS NOT NULL GROUP BY target
-            ) AS scored ON scored.target = calls.span_id
-            ORDER BY calls.started_at, calls.span_id
-            SETTINGS prefer_column_name_to_alias = 1, format_csv_null_representation = '',
-                output_format_json_quote_64bit_integers = 0
-            """
-        yield sql, parameters
+    sql = f"""
+        SELECT {selected} FROM (SELECT *, model FROM spans FINAL WHERE ({where}) AND {_IN_SLICE}) AS calls
+        {_joined(columns)}
+        ORDER BY calls.started_at, calls.span_id, calls.project, calls.trace_id
+        SETTINGS prefer_column_name_to_alias = 1, format_csv_null_representation = '',
+            output_format_json_quote_64bit_integers = 0, date_time_output_format = 'iso',
+            output_format_arrow_compression_method = 'none'
+        """
+    return sql, parameters | {"slice_first": slice[0], "slice_last": slice[1]}
 
 
-def _within_day(selection: Selection, day: date) -> Selection:
-    start = datetime.combine(day, time(), UTC)
-    end = start + timedelta(days=1)
-    since = max(filter(None, (selection.since, start)))
-    until = min(filter(None, (selection.until, end)))
-    return msgspec.structs.replace(selection, since=since, until=until)
+_IN_SLICE = """started_at >= fromUnixTimestamp64Micro({slice_first:Int64})
+            AND started_at < fromUnixTimestamp64Micro({slice_last:Int64})"""
 
 
-def _expression(column: _Column, format: str) -> str:
-    if format == "parquet":
-        return column.sql
-    if pa.types.is_timestamp(column.type):
-        return f"formatDateTime({column.sql}, '%Y-%m-%dT%H:%i:%S.%fZ')"
-    if format == "csv" and column.free_text:
-        return rf"if(match({column.sql}, '^[=+\\-@\\t\\r]'), concat('\'', {column.sql}), {column.sql})"
-    return column.sql
+def _joined(columns: Sequence[Column]) -> str:
+    """The scores of the slice's spans: all verdicts, or of each name the value that is shown."""
+    wanted = dict.fromkeys(aggregate for column in columns if (aggregate := column.of_scores))
+    if not wanted:
+        return ""
+    return f"""LEFT JOIN (
+            SELECT target, {", ".join(wanted)} FROM scores FINAL WHERE {_IN_SLICE} GROUP BY target
+        ) AS scored ON scored.target = calls.span_id"""
+
+
+def _expression(column: Column, format: str) -> str:
+    if format == "csv" and pa.types.is_nested(column.type):
+        return f"toJSONString({column.sql})"
+    return disarmed(column.sql) if format == "csv" and column.text else column.sql
+
+
+def disarmed(sql: str) -> str:
+    """The text with an apostrophe before it, if it begins as a formula does in some spreadsheet, or with an apostrophe.
+
+    Taking one leading apostrophe away gives the text back, whatever it was.
+    """
+    formula = r"^[\'=+\\-@\\t\\r\\n\\x{FF1D}\\x{FF0B}\\x{FF0D}\\x{FF20}]"
+    return rf"if(match({sql}, '{formula}'), concat('\'', {sql}), {sql})"
 
 
 def _lines(
-    store: Store, queries: Iterator[tuple[str, dict[str, Any]]], columns: tuple[_Column, ...], format: str
+    store: Store, queries: Iterator[tuple[str, dict[str, Any]]], columns: Sequence[Column], format: str
 ) -> Iterator[bytes]:
     if format == "csv":
         header = io.StringIO()
@@ -145,17 +157,27 @@ def _lines(
 
 
 def _parquet(
-    store: Store, queries: Iterator[tuple[str, dict[str, Any]]], columns: tuple[_Column, ...]
+    store: Store, queries: Iterator[tuple[str, dict[str, Any]]], columns: Sequence[Column], facts: dict[str, Any]
 ) -> Iterator[bytes]:
-    schema = pa.schema([(column.name, column.type) for column in columns])
+    told: Any = {"assay": msgspec.json.encode(facts)}
+    schema = pa.schema([(column.name, column.type) for column in columns], metadata=told)
     sink = _Sink()
-    with pq.ParquetWriter(cast("IO[bytes]", sink), schema, compression="zstd") as writer:
-        for sql, parameters in queries:
-            for block in store.stream_blocks(sql, parameters):
-                arrays = [pa.array(block[field.name], field.type) for field in schema]
-                writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
-                yield sink.taken()
+    tables = _one_ahead(store.arrow(sql, parameters) for sql, parameters in queries)
+    small: Any = [column.name for column in columns if column.small]
+    with pq.ParquetWriter(cast("IO[bytes]", sink), schema, compression="zstd", use_dictionary=small) as writer:
+        for table in tables:
+            writer.write_table(table.cast(schema))
+            yield sink.taken()
     yield sink.taken()
+
+
+def _one_ahead(made: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """The same, with the next one under way while the last is worked on: the engine reads while we write."""
+    with ThreadPoolExecutor(1, "assay-export") as thread:
+        following = thread.submit(next, made, None)
+        while (table := following.result()) is not None:
+            following = thread.submit(next, made, None)
+            yield table
 
 
 class _Sink(io.RawIOBase):

@@ -7,7 +7,9 @@ from typing import Any
 
 from assay.alerts.engine import Engine
 from assay.alerts.notify import Courier
+from assay.alerts.overspent import Spending
 from assay.alerts.watch import Condition, Watch
+from assay.analytics.budgets import budgets
 from assay.config import Config
 from assay.store.connect import Store, embedded_directory
 
@@ -22,6 +24,7 @@ class Alerting:
     def __init__(self, store: Store, config: Config, url: str, health: Figures) -> None:
         self._enabled = config.alerts.enabled
         self._watch = Watch(embedded_directory(config.store))
+        self._spending = Spending(lambda: budgets(store, config.budget, config.timezone) if config.budget else [])
         self._health = health
         self._standing: list[Condition] = []
         self.engine = Engine(store, config.alerts.rules, url, self._look)
@@ -54,4 +57,4 @@ class Alerting:
         told = {**figures, "problems": [problem for problem in figures["problems"] if problem not in own]}
         errors = {name: state.error for name, state in engine.states.items()}
         self._standing = self._watch.look(told, dict(self.courier.failing_since), errors, now)
-        return self._standing
+        return [*self._standing, *self._spending.look(now)]

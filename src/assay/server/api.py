@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from itertools import chain
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import Body, Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
 from assay.alerts.limits import ProjectThresholds
 from assay.alerts.thresholds import RECENT, recent_alerts
@@ -21,22 +21,26 @@ from assay.analytics.calls import ORDERS, call, calls, trace
 from assay.analytics.doctor import findings, server_findings
 from assay.analytics.ppi import with_judged
 from assay.analytics.search import FIELDS
-from assay.analytics.selection import Selection, moment
-from assay.analytics.summaries import GROUPS, SCORE_GROUPS, quality, quality_by, usage, usage_by
+from assay.analytics.selection import DIMENSIONS, Selection, moment
+from assay.analytics.selection import tag as pair
+from assay.analytics.summaries import quality, quality_by, usage, usage_by
 from assay.analytics.trends import latencies, trends
-from assay.config import Quality
+from assay.config import Budget, Quality, Sql
 from assay.errors import AssayError, NotFound, StoreError, StoreUnavailable
 from assay.ingest.pricing import Prices
 from assay.ingest.receiver import RETRY_AFTER_SECONDS
 from assay.ingest.reprice import reprice
 from assay.records import CALL_KINDS, Span
-from assay.reports.exports import FORMATS, MEDIA_TYPES, export
 from assay.reports.summary import summary_report
 from assay.server.agreement_api import agreement_routes
+from assay.server.analytics_api import analytics_routes
 from assay.server.backfill_api import add_backfill
+from assay.server.compare_api import budget_routes, compare_routes
 from assay.server.docs import docs_page
 from assay.server.feedback import NewScore, store_score
+from assay.server.files_api import add_export
 from assay.server.quality_api import add_quality_routes
+from assay.server.sql_api import sql_routes
 from assay.store.connect import Store
 
 Health = Callable[[], tuple[bool, dict[str, Any]]]
@@ -44,18 +48,27 @@ Health = Callable[[], tuple[bool, dict[str, Any]]]
 
 
 def selection(
+    request: Request,
     since: Annotated[str | None, Query(description="an age (30m, 24h, 7d) or an ISO 8601 time")] = None,
     until: Annotated[str | None, Query(description="like since; this moment itself is left out")] = None,
     project: str | None = None,
     environment: str | None = None,
     service: str | None = None,
+    release: Annotated[str | None, Query(description="the resource's service.version")] = None,
     model: str | None = None,
     provider: str | None = None,
+    operation: str | None = None,
     session_id: str | None = None,
     user_id: str | None = None,
     status: Annotated[str | None, Query(description="ok or error")] = None,
+    error_type: str | None = None,
+    prompt_group: Annotated[
+        str | None, Query(description="the id of a kind of question (GET /groups), or other")
+    ] = None,
+    tag: Annotated[list[str], Query(description="KEY:VALUE, an attribute of the calls; may be repeated")] = [],  # noqa: B006
 ) -> Selection:
-    """The calls that a request asks about."""
+    """The calls that a request asks about. Raises AssayError for a parameter that the route does not know."""
+    _refuse_unknown_parameters(request)
     now = datetime.now(UTC)
     return Selection(
         since=moment(since, now) if since else None,
@@ -63,12 +76,28 @@ def selection(
         project=project,
         environment=environment,
         service=service,
+        release=release,
         model=model,
         provider=provider,
+        operation=operation,
         session_id=session_id,
         user_id=user_id,
         status=status,
+        error_type=error_type,
+        tags=tuple(map(pair, tag)),
+        prompt_group=prompt_group,
     )
+
+
+def _refuse_unknown_parameters(request: Request) -> None:
+    """A misspelt filter that is ignored answers another question than was asked."""
+    described = request.app.openapi()["paths"][request.scope["route"].path][request.method.lower()]
+    known = [parameter["name"] for parameter in described["parameters"] if parameter["in"] == "query"]
+    for name in request.query_params:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            meant = f" (did you mean {near[0]!r}?)" if near else ""
+            raise AssayError(f"there is no parameter {name!r}{meant}: this question takes {', '.join(sorted(known))}")
 
 
 def _one_of(choices: Iterable[str]) -> Any:
@@ -86,6 +115,9 @@ def api(
     rewrite: Callable[[Sequence[Span]], None],
     prices: Prices,
     quality_settings: Quality,
+    sql: Sql | None = None,
+    budgets: Sequence[Budget] = (),
+    timezone: str = "UTC",
     caught_up: Callable[[], object] = lambda: None,
 ) -> FastAPI:
     """The API over an open store.
@@ -114,13 +146,13 @@ def api(
         return _json({"status": "ok" if well else "failing", **figures}, 200 if well else 503)
 
     @app.get("/usage")
-    def get_usage(selected: Selected, group_by: Annotated[str | None, _one_of(GROUPS)] = None) -> Response:
+    def get_usage(selected: Selected, group_by: Annotated[str | None, _one_of(DIMENSIONS)] = None) -> Response:
         """Conversations, cost, tokens and latency; with `group_by` also for each of its values."""
         groups = {"groups": usage_by(store, selected, group_by)} if group_by else {}
         return _json(usage(store, selected) | groups)
 
     @app.get("/quality")
-    def get_quality(selected: Selected, group_by: Annotated[str | None, _one_of(SCORE_GROUPS)] = None) -> Response:
+    def get_quality(selected: Selected, group_by: Annotated[str | None, _one_of(DIMENSIONS)] = None) -> Response:
         """Each score's mean with its interval, spread and count; with `group_by` also for each of its values.
 
         Where a judge read a sample, `judged` has what its verdicts and the scorers' together say of all calls.
@@ -129,16 +161,23 @@ def api(
         return _json({"scores": with_judged(store, selected, quality(store, selected))} | groups)
 
     app.include_router(agreement_routes(store, Depends(selection)))
+    app.include_router(analytics_routes(store, prices, Depends(selection)))
+    app.include_router(compare_routes(store, selection))
+    app.include_router(budget_routes(store, budgets, timezone))
+    app.include_router(sql_routes(store, sql or Sql()))
 
     @app.get("/trends")
     def get_trends(
         selected: Selected,
-        bucket: Annotated[str | None, Query(description="30s, 5m, 1h, 1d; chosen for you if left out")] = None,
-        group_by: Annotated[str | None, _one_of(GROUPS)] = None,
+        bucket: Annotated[str | None, Query(description="30s, 5m, 1h, 1d, 1w, 1mo; chosen for you if left out")] = None,
+        group_by: Annotated[str | None, _one_of(DIMENSIONS)] = None,
         scores: bool = True,
+        metric: Annotated[list[str], Query(description="a figure or score; may be repeated")] = [],  # noqa: B006
+        tz: Annotated[str, Query(description="whose days, weeks and months, such as Europe/Berlin")] = "UTC",
     ) -> Response:
-        """Figures and, unless `scores` is false, mean scores over time."""
-        return _json(trends(store, selected, bucket, group_by, scores=scores)._asdict())
+        """Figures and, unless `scores` is false, mean scores over time; or only the metrics that are named."""
+        found = trends(store, selected, bucket, group_by, scores=scores, metrics=metric, tz=tz)
+        return _json(found._asdict())
 
     @app.get("/latencies")
     def get_latencies(selected: Selected) -> Response:
@@ -198,17 +237,7 @@ def api(
             {"recent": recent, "alerts": recent_alerts(store, selected, recent=recent, thresholds_of=thresholds_of)}
         )
 
-    @app.get("/export")
-    def get_export(selected: Selected, format: Annotated[str, _one_of(FORMATS)] = "csv") -> Response:
-        """All selected calls as a file."""
-        pieces = export(store, selected, format)
-        # The first piece is made here, so that what is wrong becomes an error and not a broken file.
-        first = next(pieces, b"")
-        return StreamingResponse(
-            chain([first], pieces),
-            media_type=MEDIA_TYPES[format],  # pyright: ignore[reportArgumentType] export() has checked it
-            headers={"Content-Disposition": f'attachment; filename="assay-export.{format}"'},
-        )
+    add_export(app, store, version, Depends(selection))
 
     @app.get("/report")
     def get_report(selected: Selected, format: Annotated[str, _one_of(["md"])] = "md") -> Response:

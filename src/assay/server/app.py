@@ -20,15 +20,18 @@ from starlette.types import ASGIApp
 
 from assay.config import Config
 from assay.errors import StoreError
-from assay.ingest.batch import SPAN_SCHEMA
+from assay.ingest.batch import SPAN_SCHEMA, Batch, commit
 from assay.ingest.figures import figures
 from assay.ingest.grpc import grpc_server
 from assay.ingest.journal import Journal, journal_directory
 from assay.ingest.pricing import Prices
+from assay.ingest.reader import Reader
 from assay.ingest.readers import Readers, Settings
 from assay.ingest.receiver import Receiver
 from assay.ingest.settler import Settler
-from assay.ingest.writer import Writer
+from assay.ingest.writer import Writer, newest_commit
+from assay.quality.groups.grouping import Grouping
+from assay.quality.groups.live import LiveGroups
 from assay.quality.judge.judging import LiveJudge, live_judge
 from assay.quality.live import LiveScoring
 from assay.records import Span
@@ -36,6 +39,8 @@ from assay.server.alerting import Alerting
 from assay.server.alerts_api import add_alert_routes
 from assay.server.api import api
 from assay.server.auth import RequireKey
+from assay.server.files_api import add_import
+from assay.server.groups_api import add_group_routes
 from assay.store.connect import Store, open_store
 from assay.store.housekeeping import Housekeeper
 from assay.store.rows import arrow_table, stamped
@@ -66,6 +71,9 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
         scoring = LiveScoring(store, config.quality, lambda: settler.settled_at)
         stack.callback(scoring.stop)
         scoring.start()
+        groups = LiveGroups(store, lambda: settler.settled_at, config.quality.poll_seconds)
+        stack.callback(groups.stop)
+        groups.start()
         judge = live_judge(store, config, writer.rewrite, lambda: settler.settled_at)
         if judge:
             stack.callback(judge.stop)
@@ -75,7 +83,7 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
         housekeeper = Housekeeper(store)
         stack.callback(housekeeper.stop)
         housekeeper.start()
-        health = Health(store, journal, writer, receiver, readers, settler, scoring, judge)
+        health = Health(store, journal, writer, receiver, readers, settler, scoring, judge, groups)
         alerting = Alerting(store, config, url, health.figures)
         stack.callback(alerting.stop)
         alerting.start()
@@ -91,9 +99,16 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
             rewrite=writer.rewrite,
             prices=prices,
             quality_settings=config.quality,
+            sql=config.sql,
+            budgets=config.budget,
+            timezone=config.timezone,
             caught_up=writer.caught_up,
         )
         add_alert_routes(answers, store, config.alerts.rules, alerting.engine)
+        add_group_routes(answers, store, groups.grouping, lambda: None)
+        add_import(
+            answers, store, readers.take, lambda batch: writer.submit(batch).result(), config.ingest.max_body_bytes
+        )
         # Spans and questions do not pass through the dashboard's own middleware.
         yield Starlette(
             routes=[
@@ -118,14 +133,27 @@ def answering(config: Config, url: str) -> Generator[ASGIApp]:
             rewrite=partial(rewritten, store),
             prices=Prices(config.prices),
             quality_settings=config.quality,
+            sql=config.sql,
+            budgets=config.budget,
+            timezone=config.timezone,
         )
         add_alert_routes(answers, store, config.alerts.rules)
+        grouping = Grouping(store)
+        stack.callback(grouping.close)
+        add_group_routes(answers, store, grouping, lambda: grouping.catch_up(newest_commit(store)))
+        reader = Reader(Prices(config.prices), config.ingest.max_future_seconds)
+        add_import(answers, store, reader.take, partial(kept, store), config.ingest.max_body_bytes)
         yield Starlette(routes=[Mount("/api", answers)])
 
 
 def rewritten(store: Store, spans: Sequence[Span]) -> None:
     """Store spans anew in place of their former rows, where no writer runs. Raises StoreUnavailable."""
     store.insert("spans", stamped(arrow_table(spans, SPAN_SCHEMA), time.time_ns() // 1000))
+
+
+def kept(store: Store, batch: Batch) -> None:
+    """Store a batch at once, where no writer runs. Raises StoreUnavailable."""
+    commit(store, batch.tables, time.time_ns() // 1000)
 
 
 class Health:
@@ -141,6 +169,7 @@ class Health:
         settler: Settler,
         scoring: LiveScoring,
         judge: LiveJudge | None,
+        groups: LiveGroups,
     ) -> None:
         self._journal = journal
         self._settler = settler
@@ -150,6 +179,7 @@ class Health:
         self._readers = readers
         self._scoring = scoring
         self._judge = judge
+        self._groups = groups
         self.alerting: Alerting | None = None
         self._started = time.monotonic()
 
@@ -158,7 +188,8 @@ class Health:
         writing = self._writer.last_error and f"writing: {self._writer.last_error}"
         scoring = [*self._scoring.last_errors, self._judge.problem if self._judge else ""]
         watched = self.alerting.problems if self.alerting else []
-        problems = list(filter(None, [self._store_problem(), writing, self._settler.last_error, *scoring, *watched]))
+        followers = self._settler.last_error, self._groups.last_error
+        problems = list(filter(None, [self._store_problem(), writing, *followers, *scoring, *watched]))
         return not problems, {
             "version": VERSION,
             "uptime_seconds": round(time.monotonic() - self._started, 1),
@@ -174,6 +205,7 @@ class Health:
             "settle": {"lag_seconds": self._settler.lag_seconds},
             "quality": self._scoring.figures(),
             "judge": self._judge.figures() if self._judge else None,
+            "groups": self._groups.figures(),
         }
 
     def _store_problem(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -76,18 +76,29 @@ class Store:
             while chunk := stream.read(1 << 16):
                 yield chunk
 
-    def stream_blocks(self, sql: str, parameters: Mapping[str, Any]) -> Iterator[Row]:
-        """The result as {column: values} blocks, one at a time as the engine makes them."""
-        with self._reader() as client, client.query_column_block_stream(sql, dict(parameters)) as blocks:
-            source: Any = blocks.source
-            names: Sequence[str] = source.column_names
-            for block in blocks:
-                yield dict(zip(names, block, strict=True))
-
     def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Run a statement that returns no rows."""
         with self._reader() as client:
             client.command(sql, parameters=dict(parameters or {}))
+
+    def isolated(self, sql: str, settings: Mapping[str, str | int]) -> bytes:
+        """The answer to one SELECT as the engine's JSONCompact, on a connection of its own that can only read.
+
+        `settings` are limits that the query cannot lift. A connection is made for each: what a query that fails leaves
+        behind (chDB 4.4 keeps the beginning of its answer) goes with it. Raises StoreError with the engine's message.
+        """
+        limits: dict[str, str | int] = {**_SETTINGS, **settings, "readonly": 1}
+        client = self._bare_connection({})
+        try:
+            if not self._lock:
+                return client.raw_query(sql, settings=limits, fmt="JSONCompact")
+            # Settings beside a query could be argued with by the query's own; those of the connection cannot.
+            client.command("SET " + ", ".join(f"{name} = {_quoted(value)}" for name, value in limits.items()))
+            return client.raw_query(sql, fmt="JSONCompact")
+        except ClickHouseError as error:
+            raise StoreError(f"the store cannot answer: {_first_line(error)}") from error
+        finally:
+            client.close()
 
     def insert(self, table: str, rows: pa.Table) -> None:
         """Write rows; when this returns they are on disk. Raises StoreUnavailable and writes nothing else."""
@@ -127,9 +138,12 @@ class Store:
             self._readers.put(client)
 
     def _connection(self) -> Client:
+        return self._bare_connection(_SETTINGS)
+
+    def _bare_connection(self, settings: dict[str, Any]) -> Client:
         # Sessions are a server's affair: without one, a server runs this process's queries side by side.
         sessions: dict[str, Any] = {} if self._lock else {"autogenerate_session_id": False}
-        return clickhouse_connect.get_client(dsn=self._dsn, settings=_SETTINGS, tz_mode="aware", **sessions)
+        return clickhouse_connect.get_client(dsn=self._dsn, settings=settings, tz_mode="aware", **sessions)
 
 
 def open_store(url: str, *, answers_at: str = "") -> Store:
@@ -174,6 +188,10 @@ def embedded_directory(url: str) -> Path | None:
     raise StoreError(
         f"cannot open {without_password(url)!r}: a store is chdb:///./directory (embedded) or clickhouse://user:password@host/database"
     )
+
+
+def _quoted(value: str | int) -> str:
+    return str(value) if isinstance(value, int) else f"'{value}'"
 
 
 def _first_line(error: BaseException) -> str:

@@ -9,7 +9,8 @@ from assay.store.connect import Store
 Cursor = tuple[int, str]
 """(ingested_at in Unix microseconds, span_id): everything up to and including it is done."""
 
-START: Cursor = (0, "")
+START: Cursor = (0, "\x7f")
+"""Before all that came in. What was imported as history (`ingested_at` 0) is done already."""
 
 
 def read_cursor(store: Store, follower: str) -> Cursor:

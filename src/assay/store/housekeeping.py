@@ -15,7 +15,7 @@ INDEX_SECONDS = 20.0
 FEWEST_ROWS = 2000
 """Of fewer rows without an index the texts themselves are read in less time than a page takes."""
 
-TABLES = ("spans", "scores")
+TABLES = ("spans", "scores", "embeddings")
 
 log = logging.getLogger(__name__)
 

@@ -35,10 +35,13 @@ def arrow_table(rows: Sequence[msgspec.Struct], schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays([_column(*column) for column in zip(columns, schema, strict=True)], schema=schema)
 
 
-def stamped(rows: pa.Table, at: int) -> pa.Table:
-    """Rows with the time of their commit, which is also their version: a later row replaces an earlier."""
+def stamped(rows: pa.Table, at: int, *, ingested_at: int | None = None) -> pa.Table:
+    """Rows with the time of their commit, which is also their version: a later row replaces an earlier.
+
+    With `ingested_at` 0 they are history: no follower ever takes them for new.
+    """
     count = rows.num_rows
-    moment = pa.repeat(pa.scalar(at, pa.timestamp("us", "UTC")), count)
+    moment = pa.repeat(pa.scalar(at if ingested_at is None else ingested_at, pa.timestamp("us", "UTC")), count)
     return rows.append_column("ingested_at", moment).append_column(
         "version", pa.repeat(pa.scalar(at, pa.uint64()), count)
     )

@@ -1,0 +1,127 @@
+"""What stands out: users, sessions, prompts, models (any dimension) by cost, calls, tokens, latency or failures."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from assay.analytics.metrics import METRICS, selected
+from assay.analytics.selection import DIMENSIONS, Dimension, Selection, dimension
+from assay.errors import AssayError
+from assay.store.connect import Row, Store
+
+MEASURES = {
+    "cost": "cost_usd",
+    "calls": "calls",
+    "tokens": "total_tokens",
+    "latency": "p95_latency_ms",
+    "failures": "errors",
+}
+"""By what a ranking is made, and the metric that it goes by."""
+
+PROMPT = Dimension("prompt", "if(prompt_hash = cityHash64(''), '', toString(prompt_hash))", {})
+"""Calls with the same prompt text; shown are their texts."""
+
+MAX_LIMIT = 1000
+
+PROMPT_CHARS = 1000
+"""So much of a prompt is shown."""
+
+_FIGURES = (
+    "calls",
+    "conversations",
+    "errors",
+    "error_rate",
+    "cost_usd",
+    "unpriced",
+    "total_tokens",
+    "avg_latency_ms",
+    "p95_latency_ms",
+)
+
+
+def top(store: Store, selection: Selection, group_by: str, by: str = "cost", limit: int = 20) -> dict[str, Any]:
+    """`top`: the values of a dimension (or "prompts") with the most of a measure, each with its `share` of the total.
+
+    `by` is one of MEASURES: cost, calls, tokens, latency (95% of conversations are faster) or failures. `total` is the
+    measure over all selected calls (None of a latency, which adds up to nothing), `calls` their number, `without` how
+    many of them have no value of the dimension (they are in the total, not in the ranking), `values` how many
+    different ones there are. Values whose measure is not known, or 0, are left out. Raises AssayError.
+    """
+    own = _dimension(group_by)
+    if by not in MEASURES:
+        raise AssayError(f"cannot rank by {by!r}: choose one of {', '.join(MEASURES)}")
+    if not 1 <= limit <= MAX_LIMIT:
+        raise AssayError(f"limit must be between 1 and {MAX_LIMIT}, not {limit}")
+    ranked, whole = _ranking(store, selection, own, MEASURES[by], limit)
+    told = _told(store, selection, own, [row["group"] for row in ranked])
+    found = [told[row["group"]] | {"share": row["share"]} for row in ranked if row["group"] in told]
+    return {"dimension": own.name, "by": by, "measure": MEASURES[by], **whole, "top": found}
+
+
+def _dimension(group_by: str) -> Dimension:
+    if group_by in ("prompt", "prompts"):
+        return PROMPT
+    try:
+        return dimension(group_by)
+    except AssayError:
+        known = ", ".join((*DIMENSIONS, "prompt"))
+        raise AssayError(f"cannot rank {group_by!r}: choose one of {known}, or tag:KEY") from None
+
+
+def _ranking(store: Store, selection: Selection, own: Dimension, measure: str, limit: int) -> tuple[list[Row], Row]:
+    """The first values with their share, and figures of the whole. Reads nothing but the dimension and the measure."""
+    where, parameters = selection.of_calls()
+    rows = store.query(
+        f"""
+        SELECT group, figure, sum(figure) OVER () AS total, sum(own) OVER () AS calls,
+            sumIf(own, group = '') OVER () AS without, countIf(group != '') OVER () AS values
+        FROM (
+            SELECT {own.sql} AS group, count() AS own, {METRICS[measure]} AS figure
+            FROM spans FINAL WHERE {where} GROUP BY group
+        )
+        ORDER BY group = '', figure DESC NULLS LAST, group LIMIT {{limit:UInt32}}
+        """,
+        {**parameters, **own.parameters, "limit": limit},
+    )
+    whole = {name: rows[0][name] if rows else 0 for name in ("total", "calls", "without", "values")}
+    if measure == MEASURES["latency"] or not rows:
+        whole["total"] = None
+    ranked = [
+        {"group": row["group"], "share": row["figure"] / whole["total"] if whole["total"] else None}
+        for row in rows
+        if row["group"] and row["figure"]
+    ]
+    return ranked, whole
+
+
+def _told(store: Store, selection: Selection, own: Dimension, groups: list[str]) -> dict[str, Row]:
+    """All figures of these values."""
+    where, parameters = selection.of_calls()
+    rows = store.query(
+        f"""
+        SELECT {own.sql} AS group, {selected(_FIGURES)},
+            min(spans.started_at) AS first_at, max(spans.started_at) AS last_at, argMax(span_id, started_at) AS newest
+        FROM spans FINAL WHERE {where} AND {own.sql} IN {{groups:Array(String)}} GROUP BY group
+        """,
+        {**parameters, **own.parameters, "groups": groups},
+    )
+    newest = {row["group"]: (row.pop("newest"), row["last_at"]) for row in rows}
+    if own is not PROMPT or not rows:
+        return {row["group"]: row for row in rows}
+    texts = _prompts(store, list(newest.values()))
+    return {row["group"]: row | {"group": texts.get(newest[row["group"]][0], "")} for row in rows}
+
+
+def _prompts(store: Store, calls: list[tuple[str, datetime]]) -> dict[str, str]:
+    """The beginnings of the prompts of these calls (span id and start), by span id; nobody else's text is read."""
+    starts = sorted({round(started.timestamp() * 1e6) for _, started in calls})
+    rows = store.query(
+        f"""
+        SELECT span_id, substringUTF8(prompt, 1, {PROMPT_CHARS}) AS text FROM spans
+        PREWHERE started_at IN (SELECT fromUnixTimestamp64Micro(arrayJoin({{starts:Array(Int64)}}), 'UTC'))
+            AND span_id IN {{ids:Array(String)}}
+        """,
+        {"starts": starts, "ids": [span_id for span_id, _ in calls]},
+    )
+    return {row["span_id"]: row["text"] for row in rows}
