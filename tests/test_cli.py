@@ -142,16 +142,28 @@ def test_help_lists_the_commands() -> None:
     done = assay("--help")
     assert done.returncode == 0
     assert re.findall(r"^│ ([a-z]+) ", done.stdout, re.MULTILINE) == [
+        "similar",
         "serve",
         "demo",
         "report",
         "export",
         "import",
         "reprice",
+        "compare",
+        "budgets",
+        "sql",
         "doctor",
         "simulate",
         "quality",
         "alerts",
+        "groups",
+        "usage",
+        "trends",
+        "top",
+        "sessions",
+        "errors",
+        "costs",
+        "speed",
     ]
 
 

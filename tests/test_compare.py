@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from assay.analytics.compare import Change, compare, period_before
 from assay.analytics.differences import Estimate, bounded_mean, difference, quantile, skewed_mean, sums
 from assay.analytics.selection import Selection
 from assay.analytics.summaries import quality, usage
+from assay.cli import app
+from assay.client.monitor import Monitor
 from assay.errors import AssayError
 from assay.ingest.batch import SPAN_SCHEMA
 from assay.quality.intervals import UNKNOWN, Interval, wilson
@@ -21,6 +24,7 @@ from assay.records import Score, Span
 from assay.store.connect import Store
 from assay.store.rows import arrow_table, stamped
 from assay.store.scores import insert_scores
+from conftest import chat_attributes, otlp
 
 GROUPS = 64
 LEVELS = np.linspace(0.9, 1, 201)
@@ -209,3 +213,31 @@ def test_the_period_before_ends_where_the_period_begins() -> None:
     assert period_before(selection) == Selection(since=NOW - timedelta(days=14), until=selection.since, model="m")
     with pytest.raises(AssayError, match="give since"):
         period_before(Selection(until=NOW))
+
+
+def test_comparisons_are_asked_over_http_and_by_the_command(server: Any, monitor: Monitor, project: str) -> None:
+    at = time.time_ns() - 3 * 86_400 * 10**9
+    spans = [{"gen_ai.response.model": model, "start_ns": at + n} for model in ("a", "b") for n in range(6)]
+    server.post(otlp(*({**chat_attributes(), **span} for span in spans), project=project)).raise_for_status()
+    found = monitor.compare(since="7d", project=project, model="a", versus_model="b")
+    assert (found["after"]["model"], found["before"]["model"]) == ("a", "b")
+    assert found["after"]["since"] == found["before"]["since"]
+    sentences = {change["metric"]: change["sentence"] for change in found["changes"]}
+    assert sentences["conversations"] == "conversations: 6 with model b, 6 with model a"
+    earlier = monitor.compare(since="7d", project=project, versus_since="21d", versus_until="14d")
+    assert earlier["before"]["until"] < earlier["after"]["since"]
+    before = monitor.compare(since="1d", project=project)["changes"]
+    assert {one["metric"]: one["before"] for one in before}["conversations"] == 0
+    for wrong, said in [
+        ({"since": "7d", "versus_modle": "b"}, "did you mean 'versus_model'"),
+        ({}, "give since"),
+        ({"since": "7d", "versus_since": "10d", "versus_until": "5d"}, "share calls"),
+    ]:
+        with pytest.raises(AssayError, match=said):
+            monitor.compare(**wrong)
+    arguments = ["compare", "--project", project, "--model", "a", "--with-model", "b", "--url", server.url]
+    shown = CliRunner().invoke(app, arguments)
+    assert shown.exit_code == 0, shown.output
+    assert "conversations: 6 with model b, 6 with model a" in " ".join(shown.output.split())
+    refused = CliRunner().invoke(app, ["compare", "--with", "model", "--url", server.url])
+    assert "is no filter: write NAME=VALUE" in str(refused.exception)

@@ -391,6 +391,12 @@ def test_columns_are_chosen_by_name_and_an_unknown_one_is_answered_with_those_th
         export(store, Selection(project=project), "csv", "promt")
 
 
+def test_an_export_without_any_filter_holds_everything(store: Store, project: str) -> None:
+    call = span(project)
+    insert(store, call)
+    assert call.span_id in b"".join(export(store, Selection(), "jsonl").pieces).decode()
+
+
 def test_with_all_columns_a_filter_of_calls_keeps_their_whole_traces(store: Store, project: str) -> None:
     agent = span(project, kind="agent", counted=False)
     call = span(project, trace_id=agent.trace_id, parent_span_id=agent.span_id, request_model="gpt-4o")

@@ -59,16 +59,17 @@ def score(span: Span, name: str, value: float | None, **fields: Any) -> Score:
 
 
 def test_calls_are_the_counted_ones_with_the_fields_of_the_api(store: Store, desk: Desk, project: str) -> None:
-    told = call(project, prompt="Hi", input_tokens=3, estimated_output_tokens=4, cost_usd=0.5)
+    attributes = {"service.version": "1.2"}
+    told = call(project, prompt="Hi", input_tokens=3, estimated_output_tokens=4, cost_usd=0.5, attributes=attributes)
     write(store, told, call(project, counted=False))
     [row] = rows(desk.answer(f"SELECT * FROM calls WHERE project = '{project}'"))
     [api] = page_of_calls(store, Selection(project=project)).calls
     told_by_api = msgspec.to_builtins(api)
-    assert row.keys() <= told_by_api.keys()
+    assert row.keys() - {"release"} <= told_by_api.keys()
     # The API rebuilds message lists that the texts say in full; of moments both mean the same.
-    apart = {"messages_in", "messages_out", "started_at"}
+    apart = {"messages_in", "messages_out", "started_at", "release"}
     assert {name: row[name] for name in row.keys() - apart} == {name: told_by_api[name] for name in row.keys() - apart}
-    assert row["total_tokens"] == 7
+    assert (row["total_tokens"], row["release"]) == (7, "1.2")
     assert row["started_at"].endswith("Z")
 
 

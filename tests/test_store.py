@@ -132,7 +132,10 @@ def test_migrations_are_applied_in_order_once_and_recorded(fresh: Store, tmp_pat
         "0006_judgements.sql",
         "0007_incidents.sql",
         "0008_search.sql",
-        "0015_dimensions.sql",
+        "0009_embeddings.sql",
+        "0010_prompt_groups.sql",
+        "0011_views.sql",
+        "0012_dimensions.sql",
     ]
     assert tables(fresh) == {
         "schema_migrations",
@@ -145,9 +148,14 @@ def test_migrations_are_applied_in_order_once_and_recorded(fresh: Store, tmp_pat
         "incident_events",
         "silences",
         "deliveries",
+        "embeddings",
+        "prompt_groups",
+        "calls",
+        "scores_wide",
+        "sessions",
     }
     assert migrate(fresh, directory=tmp_path) == []
-    assert [number for number, _ in recorded(fresh)] == [1, 2, 3, 4, 5, 6, 7, 15]
+    assert [number for number, _ in recorded(fresh)] == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
 
 
 def test_migration_files_are_numbered_without_a_gap() -> None:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from assay.cli_alerts import alerts
 from assay.cli_compare import add_compare
+from assay.cli_doctor import doctor
 from assay.cli_files import export, import_
 from assay.cli_groups import groups, similar
 from assay.cli_options import Host, Model, Port, Project, Since, StoreUrl, Until, Url, asking, console
@@ -22,7 +23,7 @@ from assay.cli_search import search
 from assay.cli_sql import sql
 from assay.config import load_config
 from assay.errors import AssayError
-from assay.terminal import dollars, finding_table
+from assay.terminal import dollars
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -35,8 +36,6 @@ app.add_typer(alerts, name="alerts")
 app.add_typer(groups, name="groups")
 app.command()(similar)
 app.add_typer(questions)
-add_compare(app)
-app.command()(sql)
 app.command()(search)
 
 
@@ -144,14 +143,9 @@ def reprice(
         console.print(Text(f"no price for {name or 'a model without a name'}: {count:,} calls"), soft_wrap=True)
 
 
-@app.command()
-def doctor(url: Url = None, store: StoreUrl = None) -> None:
-    """Check a server, or a store, and say what to do about what is wrong; exit code 1 for a failure."""
-    with asking(url, store) as monitor:
-        found = monitor.doctor()
-    console.print(finding_table(found))
-    if any(finding["status"] == "failure" for finding in found):
-        raise typer.Exit(1)
+add_compare(app)
+app.command()(sql)
+app.command()(doctor)
 
 
 @app.command()

@@ -6,14 +6,17 @@ from typing import Annotated, Any
 
 import typer
 
-from assay.cli_options import Json, Model, Project, StoreUrl, Until, Url, asking, console, print_json
+from assay.cli_options import Json, StoreUrl, Url, asking, console, filtered, print_json
 from assay.errors import AssayError
 from assay.terminal_compare import budget_table, compare_table
 
-Filters = Annotated[
-    list[str] | None, typer.Option("--where", metavar="NAME=VALUE", help="Any filter, such as environment=production.")
+DAYS = "7d"
+"""What is compared where nobody says since when."""
+
+Others = Annotated[
+    list[str] | None,
+    typer.Option("--with", metavar="NAME=VALUE", help="Any filter of the other side, such as environment=staging."),
 ]
-Others = Annotated[list[str] | None, typer.Option("--with", metavar="NAME=VALUE", help="Any filter of the other side.")]
 
 
 def add_compare(app: typer.Typer) -> None:
@@ -22,15 +25,11 @@ def add_compare(app: typer.Typer) -> None:
     app.command()(budgets)
 
 
+@filtered
 def compare(
-    url: Url = None,
-    store: StoreUrl = None,
-    since: Annotated[str, typer.Option(help="From then on: 30m, 24h, 7d or an ISO 8601 time.")] = "7d",
-    until: Until = None,
-    project: Project = None,
-    model: Model = None,
-    where: Filters = None,
+    filters: dict[str, Any],
     with_model: Annotated[str | None, typer.Option(help="Compare with this model, in the same time.")] = None,
+    with_release: Annotated[str | None, typer.Option(help="Compare with this release, in the same time.")] = None,
     with_project: Annotated[str | None, typer.Option(help="Compare with this project, in the same time.")] = None,
     others: Others = None,
     with_since: Annotated[str | None, typer.Option(help="Compare with the calls from then on.")] = None,
@@ -38,12 +37,15 @@ def compare(
         str | None, typer.Option(help="... and before then.  [default: where --since begins]")
     ] = None,
     as_json: Json = False,
+    url: Url = None,
+    store: StoreUrl = None,
 ) -> None:
-    """Show what changed against the period before; or between two models, projects or other kinds of calls."""
-    own = {"since": since, "until": until, "project": project, "model": model, **_pairs(where)}
-    versus = {"since": with_since, "until": with_until, "project": with_project, "model": with_model, **_pairs(others)}
+    """Show what changed against the period before, or between models, releases or other kinds of calls; of 7 days."""
+    versus = {"since": with_since, "until": with_until, "project": with_project}
+    versus |= {"model": with_model, "release": with_release, **_pairs(others)}
+    asked = {**filters, "since": filters["since"] or DAYS}
     with asking(url, store) as monitor:
-        found = monitor.compare(**own, **{f"versus_{name}": value for name, value in versus.items()})
+        found = monitor.compare(**asked, **{f"versus_{name}": value for name, value in versus.items()})
     if as_json:
         print_json(found)
     else:

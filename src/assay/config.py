@@ -194,7 +194,19 @@ class Alerts(BaseModel, extra="forbid"):
     enabled: bool = True
 
 
-_BUDGET_FILTERS = ("project", "environment", "service", "model", "provider", "user_id", "session_id", "status")
+_BUDGET_FILTERS = (
+    "project",
+    "environment",
+    "service",
+    "release",
+    "model",
+    "provider",
+    "operation",
+    "session_id",
+    "user_id",
+    "status",
+    "error_type",
+)
 _SHARED_BY = ("project", "user", "model", "service", "environment")
 
 

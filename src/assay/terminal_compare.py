@@ -61,6 +61,7 @@ def figure(value: float | None, unit: str) -> str:
 
 def _range(selected: Answer) -> str:
     """A selection in words: its filters, then its range of time (UTC)."""
-    filters = [f"{name} {value}" for name, value in selected.items() if name not in ("since", "until")]
+    filters = [f"{name} {value}" for name, value in selected.items() if name not in ("since", "until", "tags")]
+    filters += [f"tag {key}:{value}" for key, value in selected.get("tags", ())]
     since, until = (selected.get(bound, "")[:16].replace("T", " ") for bound in ("since", "until"))
     return ", ".join([*filters, f"{since or 'the beginning'} to {until or 'now'}"])

@@ -1,7 +1,7 @@
 """What people ask, by kind: each prompt group's share, cost, latency, errors and quality, and whether it got worse.
 
 Groups are found by `quality.groups`. Figures of calls come from `embeddings`, which repeats them, and scores are
-joined by call; of more than 200,000 calls a sample of the scores is read, which their intervals allow for.
+joined by call; of more than 50,000 calls a sample of the scores is read, which their intervals allow for.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from assay.quality.intervals import UNKNOWN, Interval
 from assay.store.connect import Row, Store
 from assay.store.prompt_groups import OTHER, Group, groups_of
 
-SCORED_CALLS = 200_000
+SCORED_CALLS = 50_000
 """Of a selection with more calls so many, on average, have their scores read."""
 WORSE_IF_BELOW = 0.05
 """Share of the groups that are called worse that may be so by chance alone (Benjamini and Hochberg, 1995)."""
@@ -101,14 +101,18 @@ def _totals(store: Store, selection: Selection) -> list[Row]:
     where, parameters = selection.of_embeddings()
     rows = store.query(
         f"""
-        SELECT project, if(prompt_group = '', '{OTHER}', prompt_group) AS id, count() AS calls,
-            uniqExact(template) AS templates, sumOrNull(cost_usd) AS cost_usd, countIf(status = 'error') AS errors,
+        SELECT project, prompt_group AS id, count() AS calls,
+            uniqCombined(template) AS templates, sumOrNull(cost_usd) AS cost_usd, countIf(status = 'error') AS errors,
             errors / calls AS error_rate, quantiles(0.5, 0.95)(latency_ms) AS latency, max(started_at) AS last_at
         FROM embeddings FINAL WHERE {where} GROUP BY project, id ORDER BY calls DESC, project, id
         """,
         parameters,
     )
-    return [{**row, "p50_latency_ms": p50, "p95_latency_ms": p95} for row in rows for p50, p95 in [row.pop("latency")]]
+    return [
+        {**row, "id": row["id"] or OTHER, "p50_latency_ms": p50, "p95_latency_ms": p95}
+        for row in rows
+        for p50, p95 in [row.pop("latency")]
+    ]
 
 
 def _facts(store: Store, selection: Selection) -> dict[tuple[str, str], Figures]:
@@ -121,7 +125,7 @@ def _facts(store: Store, selection: Selection) -> dict[tuple[str, str], Figures]
                 [t_error, t_cost, t_latency], [0., low_cost, low_latency], [1., high_cost, high_latency])) AS metric,
                 metric.2 AS c, metric.3 AS t, metric.4 AS lowest, metric.5 AS highest
             FROM (
-                SELECT project, if(prompt_group = '', '{OTHER}', prompt_group) AS id, {GROUP} AS sample,
+                SELECT project, prompt_group AS id, {GROUP} AS sample,
                     count() AS c_all, count(cost_usd) AS c_cost, toFloat64(countIf(status = 'error')) AS t_error,
                     ifNull(sum(cost_usd), 0) AS t_cost, sum(latency_ms) AS t_latency,
                     ifNull(min(cost_usd), 0) AS low_cost, ifNull(max(cost_usd), 0) AS high_cost,
@@ -138,9 +142,10 @@ def _scores(store: Store, selection: Selection, share: float) -> dict[tuple[str,
     """Means of scores by project and group, each of the first source that gave any, from a share of the calls."""
     scored, parameters = selection.of_scores()
     embedded, more = selection.of_embeddings()
-    sampled = "1"
+    sampled = ""
     if share < 1:
-        sampled = "intHash32(toUnixTimestamp64Micro(started_at)) < {below:UInt32}"
+        # Part of both sorting keys, so it may go before FINAL: the other columns of other rows are not read.
+        sampled = "PREWHERE intHash32(toUnixTimestamp64Micro(started_at)) < {below:UInt32}"
         more["below"] = int(share * 2**32)
     rows = store.query(
         f"""
@@ -148,10 +153,10 @@ def _scores(store: Store, selection: Selection, share: float) -> dict[tuple[str,
             SELECT project, id, name, source, {GROUP} AS sample, {SUMS}
             FROM (
                 SELECT cityHash64(project, target) AS call, project, name, source, value, session_id, started_at
-                FROM scores FINAL WHERE {scored} AND {sampled} AND value IS NOT NULL) AS judged
+                FROM scores FINAL {sampled} WHERE {scored} AND value IS NOT NULL) AS judged
             LEFT SEMI JOIN (
-                SELECT cityHash64(project, span_id) AS call, if(prompt_group = '', '{OTHER}', prompt_group) AS id
-                FROM embeddings FINAL WHERE {embedded} AND {sampled}) AS asked USING call
+                SELECT cityHash64(project, span_id) AS call, prompt_group AS id
+                FROM embeddings FINAL {sampled} WHERE {embedded}) AS asked USING call
             GROUP BY project, id, name, source, sample)
         GROUP BY project, id, name, source
         """,
@@ -164,7 +169,7 @@ def _scores(store: Store, selection: Selection, share: float) -> dict[tuple[str,
 def _by_group(rows: Iterable[Row]) -> dict[tuple[str, str], Figures]:
     found: dict[tuple[str, str], Figures] = {}
     for row in rows:
-        figures = found.setdefault((row.pop("project"), row.pop("id")), {})
+        figures = found.setdefault((row.pop("project"), row.pop("id") or OTHER), {})
         figures[row.pop("name")] = with_interval(row)
     return found
 

@@ -109,7 +109,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         Where a filter is one of calls alone, those are the spans of their traces, and their duplicates in others.
         """
         origin = ("project", "environment", "service")
-        around, parameters = self._where([], origin)
+        around, parameters = self._where(["1"], origin)
         if not self.tags and all(getattr(self, name) is None for name in FILTERS if name not in origin):
             return around, parameters
         calls, parameters = self.of_calls()

@@ -14,7 +14,7 @@ from assay.analytics.selection import Selection
 from assay.errors import AssayError, NotFound
 from assay.store.connect import Row, Store
 from assay.store.prompt_groups import OTHER
-from assay.store.scores import scores_of, values_by_name
+from assay.store.scores import SHOWN_FIRST
 from assay.store.spans import spans_with_ids
 
 MAX_LIMIT = 100
@@ -83,43 +83,69 @@ def similar_to(
         return []
     found = store.query(
         f"""
-        SELECT embeddings.template AS template_id, any(template_text) AS template, count() AS calls,
-            countIf(status = 'error') / calls AS error_rate, argMax(span_id, started_at) AS newest,
-            argMax(project, started_at) AS of_project, toUnixTimestamp64Micro(max(started_at)) AS started,
-            argMax(prompt_group, started_at) AS in_group
-        FROM embeddings FINAL
-        WHERE {where} AND span_id != {{besides:String}} AND embeddings.template IN {{templates:Array(UInt64)}}
-        GROUP BY template_id
+        SELECT template, count() AS calls, countIf(status = 'error') / calls AS error_rate,
+            argMax((project, span_id), started_at) AS newest, toUnixTimestamp64Micro(max(started_at)) AS started
+        FROM embeddings FINAL PREWHERE template IN {{templates:Array(UInt64)}}
+        WHERE {where} AND span_id != {{besides:String}} GROUP BY template
         """,
         {**parameters, "besides": besides, "templates": [row["template"] for row in nearest]},
     )
-    by_template, calls = {row["template_id"]: row for row in found}, _calls(store, found)
+    by_template, calls = {row["template"]: row for row in found}, _calls(store, found)
     return [
         {
             "similarity": 1.0 if only else min(max(row["similarity"], -1.0), 1.0),
-            **{name: group[name] for name in ("calls", "error_rate", "template")},
-            "prompt_group": group["in_group"] or OTHER,
-            **calls[group["of_project"], group["newest"]],
+            "calls": same["calls"],
+            "error_rate": same["error_rate"],
+            **calls[same["newest"]],
         }
         for row in nearest
-        for group in [by_template.get(row["template"])]
-        if group and (group["of_project"], group["newest"]) in calls
+        for same in [by_template.get(row["template"])]
+        if same and same["newest"] in calls
     ]
 
 
 def _calls(store: Store, found: Sequence[Row]) -> dict[tuple[str, str], Row]:
-    within = min(row["started"] for row in found), max(row["started"] for row in found)
-    ids = [row["newest"] for row in found]
-    scores = scores_of(store, ids, within)
-    return {
-        (row["project"], row["span_id"]): {
-            **{name: row[name] for name in _SHOWN},
-            "prompt": row["prompt"][:EXCERPT_CHARS],
-            "response": row["response"][:EXCERPT_CHARS],
-            "scores": values_by_name(scores.get((row["project"], row["span_id"]), [])),
-        }
-        for row in spans_with_ids(store, ids, within)
+    """What is told of the newest call of each template, by project and id; found by their starts, so little is read."""
+    parameters = {
+        "projects": [row["newest"][0] for row in found],
+        "ids": [row["newest"][1] for row in found],
+        "starts": [row["started"] for row in found],
     }
+    keys = """project IN {projects:Array(String)}
+        AND started_at IN (SELECT fromUnixTimestamp64Micro(arrayJoin({starts:Array(Int64)}), 'UTC'))"""
+    spans = store.query(
+        f"""
+        SELECT {", ".join(_SHOWN)}, substringUTF8(prompt, 1, {EXCERPT_CHARS}) AS prompt_,
+            substringUTF8(response, 1, {EXCERPT_CHARS}) AS response_
+        FROM spans FINAL WHERE {keys} AND kind = 'llm' AND span_id IN {{ids:Array(String)}}
+        """,
+        parameters,
+    )
+    embedded = store.query(
+        f"""
+        SELECT project, span_id, template_text AS template, if(prompt_group = '', '{OTHER}', prompt_group) AS in_group
+        FROM embeddings FINAL WHERE {keys} AND span_id IN {{ids:Array(String)}}
+        """,
+        parameters,
+    )
+    scores = store.query(
+        f"""
+        SELECT project, target, name, value FROM scores FINAL
+        WHERE counted AND {keys} AND target IN {{ids:Array(String)}} ORDER BY name, {SHOWN_FIRST}
+        """,
+        parameters,
+    )
+    told: dict[tuple[str, str], Row] = {}
+    for row in spans:
+        excerpts = {"prompt": row.pop("prompt_"), "response": row.pop("response_")}
+        told[row["project"], row["span_id"]] = {**row, **excerpts, "scores": {}}
+    for row in embedded:
+        if (key := (row["project"], row["span_id"])) in told:
+            told[key] |= {"template": row["template"], "prompt_group": row["in_group"]}
+    for row in scores:
+        if (key := (row["project"], row["target"])) in told:
+            told[key]["scores"][row["name"]] = row["value"]
+    return told
 
 
 def _without_vector(store: Store, span_id: str) -> AssayError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from assay.analytics.differences import Estimate
 from assay.analytics.selection import Selection
@@ -70,9 +71,14 @@ def shown(value: float, unit: str) -> str:
 
 def _own_filters(selection: Selection, other: Selection) -> str:
     """The filters by which a selection differs from the other, such as "model gpt-4o"."""
-    differing = [name for name in Selection.__struct_fields__ if getattr(selection, name) != getattr(other, name)]
-    named = ((name, getattr(selection, name)) for name in differing)
-    return ", ".join(f"{name} {value}" if value else f"any {name}" for name, value in named) or "the same calls"
+    named = ((name, getattr(selection, name), getattr(other, name)) for name in Selection.__struct_fields__)
+    return ", ".join(_filter(name, own) for name, own, others in named if own != others) or "the same calls"
+
+
+def _filter(name: str, value: Any) -> str:
+    if name == "tags":
+        return ", ".join(f"tag {key}:{text}" for key, text in value) or "any tags"
+    return f"{name} {value}" if value else f"any {name}"
 
 
 def _with_bounds(value: float, low: float, high: float, unit: str) -> tuple[str, str]:

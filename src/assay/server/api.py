@@ -18,6 +18,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Res
 from assay.alerts.limits import ProjectThresholds
 from assay.alerts.thresholds import RECENT, recent_alerts
 from assay.analytics.calls import ORDERS, call, calls, trace
+from assay.analytics.checkup import checkup
 from assay.analytics.doctor import findings, server_findings
 from assay.analytics.ppi import with_judged
 from assay.analytics.search import FIELDS
@@ -25,7 +26,7 @@ from assay.analytics.selection import DIMENSIONS, Selection, moment
 from assay.analytics.selection import tag as pair
 from assay.analytics.summaries import quality, quality_by, usage, usage_by
 from assay.analytics.trends import latencies, trends
-from assay.config import Budget, Quality, Sql
+from assay.config import Config, Quality
 from assay.errors import AssayError, NotFound, StoreError, StoreUnavailable
 from assay.ingest.pricing import Prices
 from assay.ingest.receiver import RETRY_AFTER_SECONDS
@@ -48,7 +49,6 @@ Health = Callable[[], tuple[bool, dict[str, Any]]]
 
 
 def selection(
-    request: Request,
     since: Annotated[str | None, Query(description="an age (30m, 24h, 7d) or an ISO 8601 time")] = None,
     until: Annotated[str | None, Query(description="like since; this moment itself is left out")] = None,
     project: str | None = None,
@@ -67,8 +67,7 @@ def selection(
     ] = None,
     tag: Annotated[list[str], Query(description="KEY:VALUE, an attribute of the calls; may be repeated")] = [],  # noqa: B006
 ) -> Selection:
-    """The calls that a request asks about. Raises AssayError for a parameter that the route does not know."""
-    _refuse_unknown_parameters(request)
+    """The calls that a request asks about."""
     now = datetime.now(UTC)
     return Selection(
         since=moment(since, now) if since else None,
@@ -89,22 +88,24 @@ def selection(
     )
 
 
-def _refuse_unknown_parameters(request: Request) -> None:
-    """A misspelt filter that is ignored answers another question than was asked."""
-    described = request.app.openapi()["paths"][request.scope["route"].path][request.method.lower()]
+def asked(request: Request, chosen: Annotated[Selection, Depends(selection)]) -> Selection:
+    """The selection. Raises AssayError for a parameter that the route does not know: a misspelt filter that is
+    ignored answers another question than was asked."""
+    described = request.app.openapi()["paths"][request.scope["route"].path_format][request.method.lower()]
     known = [parameter["name"] for parameter in described["parameters"] if parameter["in"] == "query"]
     for name in request.query_params:
         if name not in known:
             near = get_close_matches(name, known, n=1)
             meant = f" (did you mean {near[0]!r}?)" if near else ""
             raise AssayError(f"there is no parameter {name!r}{meant}: this question takes {', '.join(sorted(known))}")
+    return chosen
 
 
 def _one_of(choices: Iterable[str]) -> Any:
     return Query(json_schema_extra={"enum": list(choices)})
 
 
-Selected = Annotated[Selection, Depends(selection)]
+Selected = Annotated[Selection, Depends(asked)]
 
 
 def api(
@@ -115,9 +116,7 @@ def api(
     rewrite: Callable[[Sequence[Span]], None],
     prices: Prices,
     quality_settings: Quality,
-    sql: Sql | None = None,
-    budgets: Sequence[Budget] = (),
-    timezone: str = "UTC",
+    config: Config | None = None,
     caught_up: Callable[[], object] = lambda: None,
 ) -> FastAPI:
     """The API over an open store.
@@ -126,6 +125,7 @@ def api(
     acknowledged before.
     """
 
+    settings = config or Config()
     thresholds_of = ProjectThresholds(store)
 
     def after_what_was_acknowledged() -> None:
@@ -160,11 +160,11 @@ def api(
         groups = {"groups": quality_by(store, selected, group_by)} if group_by else {}
         return _json({"scores": with_judged(store, selected, quality(store, selected))} | groups)
 
-    app.include_router(agreement_routes(store, Depends(selection)))
-    app.include_router(analytics_routes(store, prices, Depends(selection)))
+    app.include_router(agreement_routes(store, Depends(asked)))
+    app.include_router(analytics_routes(store, prices, Depends(asked)))
     app.include_router(compare_routes(store, selection))
-    app.include_router(budget_routes(store, budgets, timezone))
-    app.include_router(sql_routes(store, sql or Sql()))
+    app.include_router(budget_routes(store, settings.budget, settings.timezone))
+    app.include_router(sql_routes(store, settings.sql))
 
     @app.get("/trends")
     def get_trends(
@@ -228,6 +228,7 @@ def api(
         """What may be wrong with this server and with the last week's calls, and what to do about it."""
         _, figures = health()
         found = server_findings({"version": version} | figures, store) + findings(store)
+        found += checkup(store, settings, figures)
         return _json({"findings": [finding._asdict() for finding in found]})
 
     @app.get("/alerts")
@@ -237,7 +238,7 @@ def api(
             {"recent": recent, "alerts": recent_alerts(store, selected, recent=recent, thresholds_of=thresholds_of)}
         )
 
-    add_export(app, store, version, Depends(selection))
+    add_export(app, store, version, Depends(asked))
 
     @app.get("/report")
     def get_report(selected: Selected, format: Annotated[str, _one_of(["md"])] = "md") -> Response:

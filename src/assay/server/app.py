@@ -99,9 +99,7 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
             rewrite=writer.rewrite,
             prices=prices,
             quality_settings=config.quality,
-            sql=config.sql,
-            budgets=config.budget,
-            timezone=config.timezone,
+            config=config,
             caught_up=writer.caught_up,
         )
         add_alert_routes(answers, store, config.alerts.rules, alerting.engine)
@@ -133,9 +131,7 @@ def answering(config: Config, url: str) -> Generator[ASGIApp]:
             rewrite=partial(rewritten, store),
             prices=Prices(config.prices),
             quality_settings=config.quality,
-            sql=config.sql,
-            budgets=config.budget,
-            timezone=config.timezone,
+            config=config,
         )
         add_alert_routes(answers, store, config.alerts.rules)
         grouping = Grouping(store)

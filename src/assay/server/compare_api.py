@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -24,7 +25,7 @@ Pair = tuple[Selection, Selection]
 
 
 def compare_routes(store: Store, selection: Callable[..., Selection]) -> APIRouter:
-    """The route; `selection` makes the selection of a request from its parameters."""
+    """The route; `selection` makes the selection of a request from its parameters and, first, the request itself."""
     router = APIRouter()
     asked: Any = Depends(_pairs(selection))
 
@@ -57,22 +58,17 @@ def budget_routes(store: Store, wanted: Sequence[Budget], timezone: str) -> APIR
 
 def _pairs(selection: Callable[..., Selection]) -> Callable[..., Pair]:
     """A dependency that has every parameter of `selection` twice, once with the prefix."""
-    signature = inspect.signature(selection, eval_str=True)
-    own = list(signature.parameters.values())
+    own = list(inspect.signature(selection, eval_str=True).parameters.values())
     others = [one.replace(name=PREFIX + one.name) for one in own]
 
     def pair(request: Request, **given: Any) -> Pair:
-        if unknown := request.query_params.keys() - given.keys():
-            names = ", ".join(one.name for one in own)
-            raise AssayError(f"no filter is called {min(unknown)}: there are {names}, and each with {PREFIX} before it")
         after = {one.name: given[one.name] for one in own}
         versus = {one.name: given[PREFIX + one.name] for one in own if given[PREFIX + one.name] != one.default}
-        return _pair(selection, after, versus)
+        return _pair(partial(selection, request), after, versus)
 
     # FastAPI asks the signature for a request's parameters.
-    keyword_only = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in (*own, *others)]
-    asked = inspect.Parameter("request", inspect.Parameter.KEYWORD_ONLY, annotation=Request)
-    pair.__signature__ = inspect.Signature([asked, *keyword_only])  # pyright: ignore[reportFunctionMemberAccess]
+    keyword_only = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in (asked, *own, *others)]
+    pair.__signature__ = inspect.Signature(keyword_only)  # pyright: ignore[reportFunctionMemberAccess]
     return pair
 
 
@@ -103,4 +99,4 @@ def _require_apart(before: Selection, after: Selection) -> None:
 
 
 def _told(selection: Selection) -> dict[str, Any]:
-    return {name: value for name, value in msgspec.structs.asdict(selection).items() if value is not None}
+    return {name: value for name, value in msgspec.structs.asdict(selection).items() if value}

@@ -1,7 +1,8 @@
 -- What users may ask by SQL (docs/sql.md): the tables behind these views may change, the views' columns stay.
 CREATE OR REPLACE VIEW calls AS
 SELECT
-    span_id, trace_id, parent_span_id, started_at, project, environment, service, session_id, user_id, kind, name,
+    span_id, trace_id, parent_span_id, started_at, project, environment, service,
+    attributes['service.version'] AS release, session_id, user_id, kind, name,
     operation, provider, model, request_model, response_id, system, prompt, response, messages_in, messages_out,
     tool_definitions, tool_calls, documents, input_tokens, output_tokens, estimated_input_tokens,
     estimated_output_tokens,
