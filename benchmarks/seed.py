@@ -18,6 +18,7 @@ from assay.store.housekeeping import merge_closed_days
 from assay.store.rows import stamped
 from assay.store.scores import SCORE_SCHEMA
 from measuring import WORDS
+from texts import Texts
 
 BLOCK = 20_000
 MODELS = [
@@ -37,22 +38,26 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=1_000_000)
     parser.add_argument("--days", type=int, default=30)
     parser.add_argument("--text-bytes", type=int, default=2000)
+    parser.add_argument("--varied", action="store_true", help="texts that are hardly ever alike, in several scripts")
     options = parser.parse_args()
     began = time.perf_counter()
     store = open_store(options.store)
-    seed(store, options.calls, options.days, options.text_bytes)
+    seed(store, options.calls, options.days, options.text_bytes, varied=options.varied)
     store.close()
     print(f"{options.calls:,} calls in {time.perf_counter() - began:.0f} s")
 
 
-def seed(store: Store, calls: int, days: int = 30, text_bytes: int = 2000, seed: int = 0) -> None:
-    """Write the calls and merge the days that are over, as the server's housekeeping would have."""
+def seed(store: Store, calls: int, days: int = 30, text_bytes: int = 2000, seed: int = 0, varied: bool = False) -> None:
+    """Write the calls and merge the days that are over, as the server's housekeeping would have.
+
+    Texts are drawn from 5,000; `varied` ones are hardly ever alike, and in several scripts (texts.py).
+    """
     rng = np.random.default_rng(seed)
-    texts = _texts(rng, text_bytes // 2)
+    texts = Texts(rng) if varied else SameTexts(rng)
     starts = _starts(rng, calls, days)
     for first in range(0, calls, BLOCK):
         started_at = starts[first : first + BLOCK]
-        spans = _spans(rng, started_at, texts)
+        spans = _spans(rng, started_at, texts, text_bytes // 2)
         now = time.time_ns() // 1000
         store.insert("spans", stamped(spans, now))
         store.insert("scores", stamped(_scores(rng, spans), now))
@@ -67,12 +72,28 @@ def _starts(rng: np.random.Generator, calls: int, days: int) -> np.ndarray:
     return np.sort(starts)
 
 
-def _texts(rng: np.random.Generator, size: int, different: int = 5000) -> pa.Array:
-    words = np.array(WORDS)
-    return pa.array([" ".join(rng.choice(words, size // 6))[:size] for _ in range(different)])
+class SameTexts:
+    """A few texts over and over: quick to make."""
+
+    def __init__(self, rng: np.random.Generator, different: int = 5000) -> None:
+        self._rng = rng
+        self._different = different
+        self._pool: pa.Array | None = None
+
+    def some(self, count: int, size: int) -> pa.Array:
+        """`count` texts of `size` bytes."""
+        if self._pool is None:
+            words = np.array(WORDS)
+            self._pool = pa.array([" ".join(self._rng.choice(words, size // 6))[:size] for _ in range(self._different)])
+        return self._pool.take(pa.array(self._rng.integers(0, self._different, count)))
+
+    def turns(self, prompts: pa.Array, size: int) -> pa.Array:
+        """No message lists: conversations of one turn say all with their prompt."""
+        del size
+        return pa.repeat("", len(prompts))
 
 
-def _spans(rng: np.random.Generator, started_at: np.ndarray, texts: pa.Array) -> pa.Table:
+def _spans(rng: np.random.Generator, started_at: np.ndarray, texts: Texts | SameTexts, size: int) -> pa.Table:
     count = len(started_at)
     tokens_in, tokens_out = rng.integers(50, 900, count), rng.integers(50, 400, count)
     model = pa.array(MODELS).take(pa.array(rng.choice(5, count, p=[0.5, 0.15, 0.2, 0.05, 0.1])))
@@ -94,8 +115,9 @@ def _spans(rng: np.random.Generator, started_at: np.ndarray, texts: pa.Array) ->
         "started_at": pa.array(started_at, pa.timestamp("us", "UTC")),
         "latency_ms": pa.array(rng.lognormal(6.7, 0.7, count)),
         "temperature": pa.array(rng.choice([0.0, 0.2, 0.7, 1.0], count)),
-        "prompt": texts.take(pa.array(rng.integers(0, len(texts), count))),
-        "response": texts.take(pa.array(rng.integers(0, len(texts), count))),
+        "prompt": (prompts := texts.some(count, size)),
+        "messages_in": texts.turns(prompts, size),
+        "response": texts.some(count, size),
         "input_tokens": pa.array(tokens_in),
         "output_tokens": pa.array(tokens_out),
         "cost_usd": pa.array(np.where(rng.random(count) < 0.1, np.nan, cost), from_pandas=True),

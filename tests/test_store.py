@@ -131,6 +131,7 @@ def test_migrations_are_applied_in_order_once_and_recorded(fresh: Store, tmp_pat
         "0005_fits.sql",
         "0006_judgements.sql",
         "0007_incidents.sql",
+        "0008_search.sql",
         "0009_embeddings.sql",
         "0010_prompt_groups.sql",
         "0011_views.sql",
@@ -231,7 +232,7 @@ def test_a_store_of_a_newer_assay_is_refused_and_left_as_it_is(fresh: Store) -> 
     with pytest.raises(StoreError) as refusal:
         migrate(fresh)
     assert str(refusal.value) == (
-        "this store was written by a newer Assay (its tables are at version 99, this Assay knows 15). "
+        "this store was written by a newer Assay (its tables are at version 99, this Assay knows 12). "
         "Nothing was changed. Upgrade with: pip install --upgrade assay"
     )
     assert (tables(fresh), recorded(fresh)) == before
@@ -429,14 +430,15 @@ def test_a_write_that_fails_may_be_tried_again(store: Store) -> None:
         ("machine, learning!", {"one"}),
         ("data", {"one", "two"}),
         ("dat", set()),
-        ("machine data", set()),
+        ("machine data", {"one", "two"}),
+        ("learning words", set()),
         ("ärger", {"two"}),
         ("ÄRGER", {"two"}),
         ("quantum", set()),
         ("' OR 1=1 --", set()),
     ],
 )
-def test_a_search_finds_calls_with_all_the_words_in_any_case(
+def test_a_search_finds_calls_with_all_the_words_anywhere_in_any_case(
     store: Store, searched: str, q: str, found: set[str]
 ) -> None:
     page = calls(store, Selection(project=searched), q=q)
@@ -459,6 +461,5 @@ def test_a_search_for_more_words_than_any_text_has_finds_nothing(store: Store, s
     assert calls(store, Selection(project=searched), q=" ".join(f"word{n}" for n in range(300))).calls == []
 
 
-def test_a_search_without_a_word_in_it_keeps_everything_or_nothing(store: Store, searched: str) -> None:
+def test_a_search_for_blanks_keeps_everything(store: Store, searched: str) -> None:
     assert len(calls(store, Selection(project=searched), q="  ").calls) == 3
-    assert len(calls(store, Selection(project=searched), q="?!").calls) in (0, 3)

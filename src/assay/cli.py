@@ -19,6 +19,7 @@ from assay.cli_options import Host, Port, Project, Since, StoreUrl, Until, Url, 
 from assay.cli_quality import quality
 from assay.cli_questions import questions
 from assay.cli_reports import report
+from assay.cli_search import search
 from assay.cli_sql import sql
 from assay.config import load_config
 from assay.errors import AssayError
@@ -36,6 +37,7 @@ app.command()(report)
 app.add_typer(groups, name="groups")
 app.command()(similar)
 app.add_typer(questions)
+app.command()(search)
 
 
 def main() -> None:

@@ -6,11 +6,15 @@ import base64
 import json
 from typing import Any, NamedTuple
 
+from assay.analytics.highlights import highlights
+from assay.analytics.query import parse
+from assay.analytics.search import checked, condition
 from assay.analytics.selection import Selection
 from assay.errors import AssayError, NotFound
 from assay.store.connect import Row, Store
 from assay.store.scores import scores_of, values_by_name
 from assay.store.spans import Within, spans_of_trace, spans_with_ids
+from assay.store.terms import TERMS_SQL
 
 ORDERS = {
     "started_at": "toUnixTimestamp64Micro(started_at)",
@@ -34,6 +38,7 @@ def calls(
     selection: Selection,
     *,
     q: str = "",
+    within: str = "",
     kind: str = "",
     trace_id: str = "",
     order: str = "started_at",
@@ -42,39 +47,68 @@ def calls(
 ) -> Page:
     """A page of counted calls with their scores as {name: value}.
 
-    `kind` keeps conversations ("llm") or embeddings ("embedding"). `q` keeps calls whose prompt or response has
-    all its words, whatever their case. Raises AssayError for an unknown
-    order, a limit outside 1..1000 or a cursor that no page gave.
+    `kind` keeps conversations ("llm") or embeddings ("embedding"). `q` keeps calls that say what it looks for
+    (query.py), anywhere or `within` prompt, response or messages, and shows where in `highlights`. A page of a search
+    may have fewer calls than `limit` and still a cursor. Raises AssayError for an unknown order or `within`, a limit
+    outside 1..1000, a cursor that no page gave, or a `q` that cannot be looked for.
     """
     if order not in ORDERS:
         raise AssayError(f"cannot order by {order!r}: choose one of {', '.join(ORDERS)}")
     if not 1 <= limit <= MAX_LIMIT:
         raise AssayError(f"limit must be between 1 and {MAX_LIMIT}, not {limit}")
     where, parameters = selection.of_calls()
-    if q.strip():
-        where += " AND (hasAllTokens(prompt, {q:String}) OR hasAllTokens(response, {q:String}))"
-        parameters["q"] = q
     if kind:
         where += " AND kind = {kind:String}"
         parameters["kind"] = kind
     if trace_id:
         where += " AND trace_id = {trace_id:String}"
         parameters["trace_id"] = trace_id.lower()
-    if cursor:
-        where += f" AND ({ORDERS[order]}, span_id) < ({{after:Float64}}, {{after_id:String}})"
-        parameters["after"], parameters["after_id"] = _decode_cursor(cursor)
-    keys = store.query(
-        f"SELECT project, span_id, {ORDERS[order]} AS place, toUnixTimestamp64Micro(started_at) AS started"
-        f" FROM spans FINAL WHERE {where}"
-        " ORDER BY place DESC, span_id DESC LIMIT {limit:UInt32}",
-        {**parameters, "limit": limit + 1},
-    )
-    page = keys[:limit]
-    by_id = {_identity(row): row for row in _with_scores(store, [key["span_id"] for key in page], _range(page))}
-    more = len(keys) > limit
+    after = _decode_cursor(cursor) if cursor else None
+    query = parse(q)
+    looked_for = condition(store, query, within) if query else None
+    if looked_for:
+        where += f" AND {looked_for.where}"
+        parameters |= looked_for.parameters
+
+    def keys(count: int, last: Row | None = None) -> list[Row]:
+        place = (last["place"], last["span_id"]) if last else after
+        return _keys(store, where, parameters, order, count, place, searched=bool(query))
+
+    if query and looked_for and not looked_for.exact:
+        page, last = checked(store, query, within, limit, keys)
+    else:
+        found = keys(limit + 1)
+        page = found[:limit]
+        last = page[-1] if len(found) > limit else None
+    rows = _with_scores(store, [key["span_id"] for key in page], _range(page))
+    if query:
+        rows = [{**row, "highlights": highlights(query, row, within)} for row in rows]
+    by_id = {_identity(row): row for row in rows}
     return Page(
         [by_id[_identity(key)] for key in page if _identity(key) in by_id],
-        _encode_cursor(page[-1]["place"], page[-1]["span_id"]) if more else None,
+        _encode_cursor(last["place"], last["span_id"]) if last else None,
+    )
+
+
+def _keys(
+    store: Store,
+    where: str,
+    parameters: dict[str, Any],
+    order: str,
+    limit: int,
+    after: tuple[float, str] | None,
+    *,
+    searched: bool,
+) -> list[Row]:
+    """Which calls a page has, in its order: their ids, places in that order and starts."""
+    if after:
+        where += f" AND ({ORDERS[order]}, span_id) < ({{after:Float64}}, {{after_id:String}})"
+        parameters = {**parameters, "after": after[0], "after_id": after[1]}
+    return store.query(
+        f"{f'WITH {TERMS_SQL} AS terms ' if searched else ''}SELECT project, span_id, {ORDERS[order]} AS place,"
+        f" toUnixTimestamp64Micro(started_at) AS started FROM spans FINAL WHERE {where}"
+        " ORDER BY place DESC, span_id DESC LIMIT {limit:UInt32}",
+        {**parameters, "limit": limit},
     )
 
 

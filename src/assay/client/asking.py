@@ -85,8 +85,12 @@ class Api:
 
 
 def given(filters: dict[str, Any] | None) -> dict[str, Any]:
-    """Without what was left out."""
-    return {name: value for name, value in (filters or {}).items() if value is not None}
+    """Without what was left out. Half a surrogate pair, which no URL can hold, becomes a question mark."""
+    return {name: _sendable(value) for name, value in (filters or {}).items() if value is not None}
+
+
+def _sendable(value: Any) -> Any:
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
 def _refusal(response: httpx.Response) -> AssayError:

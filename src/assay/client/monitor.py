@@ -113,9 +113,12 @@ class Monitor(Api):
         """How many conversations took from_ms to to_ms."""
         return self._get("/latencies", filters)["bins"]
 
-    def calls(self, **filters: Any) -> Answer:
-        """One page: `calls` and `next_cursor`. Also q=, order=, limit=, cursor=."""
-        return self._get("/calls", filters)
+    def calls(self, *, within: str | None = None, **filters: Any) -> Answer:
+        """One page: `calls` and `next_cursor`. Also q=, order=, limit=, cursor=.
+
+        With q= each has `highlights`; within="prompt", "response" or "messages" looks there only.
+        """
+        return self._get("/calls", {**filters, "in": within})
 
     def calls_frame(self, **filters: Any) -> pd.DataFrame:
         """One page of calls as a pandas DataFrame, its scores as columns."""

@@ -18,6 +18,7 @@ from assay.analytics.calls import ORDERS, call, calls, trace
 from assay.analytics.checkup import checkup
 from assay.analytics.doctor import findings, server_findings
 from assay.analytics.ppi import with_judged
+from assay.analytics.search import FIELDS
 from assay.analytics.selection import DIMENSIONS, moment
 from assay.analytics.summaries import quality, quality_by, usage, usage_by
 from assay.analytics.trends import latencies, trends
@@ -124,14 +125,15 @@ def api(
         selected: Selected,
         kind: Annotated[str, one_of(CALL_KINDS)] = "",
         trace_id: str = "",
-        q: Annotated[str, Query(description="words that prompt or response must hold")] = "",
+        q: Annotated[str, Query(description='words that were said; "a phrase", begin*, -without')] = "",
+        within: Annotated[str, Query(alias="in", json_schema_extra={"enum": list(FIELDS)})] = "",
         order: Annotated[str, one_of(ORDERS)] = "started_at",
         limit: int = 50,
         cursor: str = "",
     ) -> Response:
-        """A page of calls with their scores."""
-        page = calls(store, selected, q=q, kind=kind, trace_id=trace_id, order=order, limit=limit, cursor=cursor)
-        return as_json(page._asdict())
+        """A page of calls with their scores; with `q` also `highlights`, where each says what was looked for."""
+        asked = {"q": q, "within": within, "kind": kind, "trace_id": trace_id, "order": order}
+        return as_json(calls(store, selected, **asked, limit=limit, cursor=cursor)._asdict())
 
     @app.get("/calls/{span_id}")
     def get_call(span_id: str) -> Response:
