@@ -19,7 +19,7 @@ _HIDDEN_AT_FIRST = ("provider", "project", "user", "session", "first token", "ki
 def calls_table(calls: list[Answer], key: str = "calls") -> Answer | None:
     """Draw the table; answers the call that the reader has just chosen. Columns can be shown, hidden and moved."""
     scores = in_order({name for call in calls for name in call["scores"]})
-    frame = pd.DataFrame([_row(call, scores) for call in calls])
+    frame = pd.DataFrame([_found(call) | _row(call, scores) for call in calls])
     shown = st.dataframe(
         frame,
         hide_index=True,
@@ -56,6 +56,14 @@ def _row(call: Answer, scores: list[str]) -> dict[str, Any]:
     }
 
 
+def _found(call: Answer) -> dict[str, str]:
+    """Where a search found its words, which stand in guillemets; nothing without a search."""
+    if "highlights" not in call:
+        return {}
+    pieces = [piece for one in call["highlights"][:1] for piece in one["pieces"]]
+    return {"found": excerpt("".join(f"«{one['text']}»" if one["hit"] else one["text"] for one in pieces), 200)}
+
+
 def _reason(call: Answer) -> str:
     return f"{call['error_type']}: {call['error_message']}".strip(": ")
 
@@ -67,6 +75,7 @@ def _columns(scores: list[str]) -> dict[str, Any]:
         "model": st.column_config.TextColumn("Model", width=120),
         "prompt": st.column_config.TextColumn("Prompt", width=230),
         "response": st.column_config.TextColumn("Response", width=230),
+        "found": st.column_config.TextColumn("Found", width=320),
         "status": st.column_config.TextColumn("Status", width=60),
         "cost": number("Cost", format="$%.5f", width=75),
         "latency": number("Latency", format="%.0f ms", width=75),

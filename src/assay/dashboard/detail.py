@@ -21,6 +21,7 @@ from assay.errors import AssayError
 
 _LONGEST_REASON = 400
 _ROW_HEIGHT = 35
+_SIMILAR = 10
 
 
 def detail(monitor: Monitor, call: Answer) -> None:
@@ -35,6 +36,7 @@ def detail(monitor: Monitor, call: Answer) -> None:
         thumbs(monitor, call["span_id"], call["verdicts"])
         _facts(call)
     _trace(monitor, call)
+    _similar(monitor, call)
     _rest(call)
 
 
@@ -160,6 +162,26 @@ def _rest(call: Answer) -> None:
                 "Form", list(LANGUAGES), default="curl", required=True, label_visibility="collapsed"
             )
             st.code(replayed(call, form or "curl"), language=LANGUAGES[form or "curl"], wrap_lines=True)
+
+
+def _similar(monitor: Monitor, call: Answer) -> None:
+    """Other kinds of prompt that ask alike, asked for once the reader wants them; one row a kind."""
+    opened = st.expander("Find similar", icon=":material/manage_search:", on_change="rerun", key="similar")
+    with opened:
+        if not opened.open:
+            return
+        try:
+            found = monitor.similar(call["span_id"], limit=_SIMILAR)["similar"]
+        except AssayError as error:
+            st.caption(inert(str(error)))
+            return
+        if not found:
+            st.caption("No other call is like it.")
+        for one in found:
+            same = f" · {figures.count(one['calls'])} calls" if one["calls"] > 1 else ""
+            left, right = st.columns([8, 1], vertical_alignment="center")
+            left.markdown(f"**{one['similarity']:.2f}** {inert(excerpt(one['prompt'], 110))}:small[:gray[{same}]]")
+            right.link_button("Open", f"/conversations?call={one['span_id']}")
 
 
 def _attributes(attributes: dict[str, Any]) -> list[dict[str, str]]:

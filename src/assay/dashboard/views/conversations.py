@@ -74,15 +74,16 @@ def _list(visit: Visit) -> None:
     found = visit.monitor.calls(**asked, limit=ROWS, cursor=st.query_params.get(_CURSOR, ""))
     calls: list[Answer] = found["calls"]
     st.session_state[_LISTED] = [call["span_id"] for call in calls]
-    if not calls:
-        st.info(
-            "No call matches. Choose a longer time range, other words or fewer filters.", icon=":material/search_off:"
-        )
-        return
-    chosen = calls_table(calls)
-    if chosen is not None:
-        _go({_OPEN: chosen["span_id"]})
-        st.rerun()
+    if calls:
+        chosen = calls_table(calls)
+        if chosen is not None:
+            _go({_OPEN: chosen["span_id"]})
+            st.rerun()
+    elif found["next_cursor"]:
+        st.info("Nothing yet: the search has looked through a part of the calls.", icon=":material/search:")
+    else:
+        nothing = "No call matches. Choose a longer time range, other words or fewer filters."
+        st.info(nothing, icon=":material/search_off:")
     _paging(found["next_cursor"])
 
 
@@ -94,7 +95,7 @@ def _filters() -> dict[str, Any]:
             key="q",
             bind="query-params",
             icon=":material/search:",
-            placeholder="Words in prompts and responses",
+            placeholder='words  "a phrase"  begin*  -without',
             width="stretch",
         )
         order = st.selectbox(
