@@ -48,6 +48,13 @@ CHROMIUM_ARGUMENTS = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _wide_terminal() -> None:
+    """Commands that run in this process write lines of one width, whatever was set when they were imported."""
+    if options := sys.modules.get("assay.cli_options"):
+        options.console.width = 200
+
+
 class Server:
     """An `assay serve` of its own on a free port, which can be killed and started again."""
 

@@ -121,7 +121,7 @@ def test_what_is_not_known_is_answered_by_what_is(server: Server, question: str,
 
 
 def command(asked: Asked, *arguments: str) -> str:
-    done = CliRunner(env={"COLUMNS": "200"}).invoke(app, [*arguments, "--url", asked.url, "--project", asked.project])
+    done = CliRunner().invoke(app, [*arguments, "--url", asked.url, "--project", asked.project])
     assert done.exit_code == 0, (done.output, done.exception)
     return done.output
 

@@ -195,7 +195,7 @@ def test_a_frame_of_nothing_is_empty(monitor: Monitor, stored: Stored) -> None:
 def test_an_export_to_a_path_answers_its_size_in_every_format(monitor: Monitor, stored: Stored, tmp_path: Path) -> None:
     for format in ("csv", "jsonl", "parquet"):
         path = tmp_path / f"calls.{format}"
-        assert monitor.export(path, format, project=stored.project)["bytes"] == path.stat().st_size > 0
+        assert monitor.export(path, format, "calls", project=stored.project)["bytes"] == path.stat().st_size > 0
     frames = [
         pd.read_csv(tmp_path / "calls.csv", dtype={"span_id": str}),
         pd.read_json(tmp_path / "calls.jsonl", lines=True, dtype={"span_id": str}),
@@ -204,7 +204,8 @@ def test_an_export_to_a_path_answers_its_size_in_every_format(monitor: Monitor, 
     for frame in frames:
         assert frame["span_id"].tolist()[0::2] == [stored.first, stored.slow]
         assert set(frame.columns) >= {"prompt", "cost_usd", *SCORES}
-    assert sorted(file.suffix for file in tmp_path.iterdir()) == [".csv", ".jsonl", ".parquet"]
+    facts = [f"calls.{format}.meta.json" for format in ("csv", "jsonl", "parquet")]
+    assert sorted(file.name for file in tmp_path.iterdir() if file.suffix == ".json") == facts
 
 
 def test_an_export_to_an_open_file_is_written_there(monitor: Monitor, stored: Stored) -> None:
@@ -229,7 +230,9 @@ def test_an_export_that_breaks_off_leaves_the_former_file(tmp_path: Path) -> Non
 
     path = tmp_path / "calls.csv"
     path.write_text("the former export")
-    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=broken()))
+    transport = httpx.MockTransport(
+        lambda _: httpx.Response(200, headers={"Assay-Export": '{"format": "csv"}'}, content=broken())
+    )
     with (
         Monitor(httpx.Client(base_url="http://assay/api", transport=transport)) as monitor,
         pytest.raises(ServerError, match="connection reset"),

@@ -42,6 +42,17 @@ def test_without_any_setting_the_defaults_suit_one_person_on_one_machine() -> No
         "alerts": {"rules": Path("alerts.toml"), "enabled": True},
         "prices": {},
         "grpc_port": None,
+        "report": [],
+        "budget": [],
+        "timezone": "UTC",
+        "sql": {
+            "enabled": True,
+            "max_seconds": 10,
+            "max_rows": 10_000,
+            "max_result_bytes": 16 << 20,
+            "max_memory_bytes": 1 << 30,
+            "threads": 1,
+        },
     }
 
 

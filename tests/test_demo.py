@@ -143,7 +143,20 @@ def once(demos: tuple[Demo, Demo], ready_after: float) -> Demo:
 def rows(once: Demo) -> list[dict[str, Any]]:
     """What it left in its store."""
     done = subprocess.run(
-        [sys.executable, "-m", "assay", "export", "--store", str(once.store), "--format", "jsonl", "-o", "-"],
+        [
+            sys.executable,
+            "-m",
+            "assay",
+            "export",
+            "--store",
+            str(once.store),
+            "--format",
+            "jsonl",
+            "--columns",
+            "calls",
+            "-o",
+            "-",
+        ],
         capture_output=True,
         timeout=60,
         check=True,

@@ -27,7 +27,7 @@ from assay.client.imports.sending import import_file
 from assay.client.monitor import Monitor, connect
 from assay.errors import AssayError, ServerError
 from assay.ingest.batch import VERDICT_SCHEMA, Batch, Request
-from assay.ingest.imported import NDJSON
+from assay.ingest.imported import NDJSON, read_lines
 from assay.ingest.importing import import_lines
 from assay.ingest.pricing import Prices
 from assay.ingest.reader import Reader
@@ -95,6 +95,8 @@ def strategy_of(field: str, type_name: str) -> st.SearchStrategy[Any]:
         return st.builds(lambda: secrets.token_hex(16 if field == "trace_id" else 8))
     if field in ("messages_in", "messages_out"):
         return MESSAGES
+    if field == "as_sent":
+        return st.sampled_from(["", '{"input_tokens":null}'])
     return BY_TYPE[type_name] if type_name in BY_TYPE else st.sampled_from(["ok", "error"])
 
 
@@ -615,6 +617,14 @@ def test_a_line_that_the_server_refuses_is_told_by_its_place_in_the_file(
     told = taker.import_file(path, project=project)
     assert told == IsPartialDict(stored=1, refused=1)
     assert told["reasons"] == [{"line": 2, "reason": IsStr(regex=".*a span must start after 2000-01-01.*")}]
+
+
+@pytest.mark.parametrize("as_sent", ["no JSON", "[1]", '{"nothing": 1}', '{"input_tokens": "many"}'])
+def test_what_a_sender_said_must_be_readable_or_settling_would_stop_at_it(as_sent: str) -> None:
+    span = Span(trace_id=secrets.token_hex(16), span_id=secrets.token_hex(8), started_at=START, as_sent=as_sent)
+    body = msgspec.json.encode({"stored": span})
+    read = read_lines(body, lambda _: span, list, lambda _: None)
+    assert (read.kept, read.refused) == ([], [IsStr(regex="line 1: as_sent is not what .*")])
 
 
 def test_files_that_break_off_are_read_as_far_as_they_go(taker: Monitor, project: str, tmp_path: Path) -> None:

@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.text import Text
 
 from assay.cli_alerts import alerts
-from assay.cli_compare import add_compare
+from assay.cli_compare import budgets, compare
 from assay.cli_doctor import doctor
 from assay.cli_files import export, import_
 from assay.cli_groups import groups, similar
 from assay.cli_options import Host, Port, Project, Since, StoreUrl, Until, Url, asking, console
 from assay.cli_quality import quality
-from assay.cli_questions import questions
+from assay.cli_questions import costs, errors, sessions, speed, top, trends, usage
 from assay.cli_reports import report
 from assay.cli_search import search
 from assay.cli_sql import sql
@@ -31,13 +31,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Self-hosted observability for LLM applications. Settings: assay.toml, ASSAY_* variables, options.",
 )
-app.add_typer(quality, name="quality")
-app.add_typer(alerts, name="alerts")
-app.command()(report)
-app.add_typer(groups, name="groups")
-app.command()(similar)
-app.add_typer(questions)
-app.command()(search)
 
 
 def main() -> None:
@@ -98,6 +91,11 @@ def demo(
         console.print("stopped")
 
 
+for question in (usage, trends, top, sessions, errors, costs, speed, compare, budgets, search, similar, sql, report):
+    app.command()(question)
+app.add_typer(groups, name="groups")
+app.add_typer(quality, name="quality")
+app.add_typer(alerts, name="alerts")
 app.command()(export)
 app.command("import")(import_)
 
@@ -124,8 +122,6 @@ def reprice(
         console.print(Text(f"no price for {name or 'a model without a name'}: {count:,} calls"), soft_wrap=True)
 
 
-add_compare(app)
-app.command()(sql)
 app.command()(doctor)
 
 

@@ -19,12 +19,6 @@ Others = Annotated[
 ]
 
 
-def add_compare(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command()(compare)
-    app.command()(budgets)
-
-
 @filtered
 def compare(
     filters: dict[str, Any],

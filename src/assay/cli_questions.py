@@ -21,8 +21,6 @@ from assay.terminal_questions import (
     usage_tables,
 )
 
-questions = typer.Typer()
-
 GroupBy = Annotated[
     str | None,
     typer.Option(help="A row for each model, user_id, session_id, release, error_type, tag:KEY ... as well."),
@@ -31,7 +29,6 @@ Filters = dict[str, Any]
 NO_CALLS = "No calls match: nothing can be said of them. Look at the time range and the filters."
 
 
-@questions.command()
 @filtered
 def usage(
     filters: Filters, group_by: GroupBy = None, as_json: Json = False, url: Url = None, store: StoreUrl = None
@@ -42,7 +39,6 @@ def usage(
     _show(found, as_json, usage_tables, found["total_calls"])
 
 
-@questions.command()
 @filtered
 def trends(
     filters: Filters,
@@ -61,7 +57,6 @@ def trends(
     _show(found, as_json, trend_table, len(found["points"]))
 
 
-@questions.command()
 @filtered
 def top(
     filters: Filters,
@@ -78,7 +73,6 @@ def top(
     _show(found, as_json, top_table, found["calls"])
 
 
-@questions.command()
 @filtered
 def sessions(
     filters: Filters,
@@ -103,7 +97,6 @@ def sessions(
     _show(page, as_json, session_table, len(page["sessions"]), "No sessions match.")
 
 
-@questions.command()
 @filtered
 def errors(
     filters: Filters, group_by: GroupBy = None, as_json: Json = False, url: Url = None, store: StoreUrl = None
@@ -114,7 +107,6 @@ def errors(
     _show(found, as_json, error_tables, found["calls"])
 
 
-@questions.command()
 @filtered
 def costs(
     filters: Filters, group_by: GroupBy = None, as_json: Json = False, url: Url = None, store: StoreUrl = None
@@ -125,7 +117,6 @@ def costs(
     _show(found, as_json, cost_tables, found["calls"])
 
 
-@questions.command()
 @filtered
 def speed(
     filters: Filters, group_by: GroupBy = None, as_json: Json = False, url: Url = None, store: StoreUrl = None

@@ -14,7 +14,7 @@ import numpy as np
 from assay.analytics.agreement import LOWER_IS_BETTER
 from assay.analytics.differences import Estimate, Sums, bounded_mean, difference, quantile, skewed_mean, sums
 from assay.analytics.means import GROUP, SHOWN_FIRST, SUMS
-from assay.analytics.selection import Selection
+from assay.analytics.selection import EARLIEST, Selection
 from assay.analytics.wording import Wording
 from assay.errors import AssayError
 from assay.quality.intervals import UNKNOWN, Interval
@@ -105,7 +105,8 @@ def period_before(selection: Selection) -> Selection:
     if selection.since is None or selection.until is None:
         raise AssayError("a comparison with the period before needs a beginning: give since, such as 7d")
     length = max(selection.until - selection.since, timedelta())
-    return msgspec.structs.replace(selection, since=selection.since - length, until=selection.since)
+    since = selection.since - min(length, selection.since - EARLIEST)
+    return msgspec.structs.replace(selection, since=since, until=selection.since)
 
 
 def _figures(store: Store, selection: Selection) -> dict[str, Estimate]:

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from assay.analytics.agreement import LOWER_IS_BETTER
+from assay.analytics.compare import period_before
 from assay.analytics.means import FIGURES, GROUP, SHOWN_FIRST, SUMS, with_interval
 from assay.analytics.selection import Selection
 from assay.errors import NotFound
@@ -213,8 +214,7 @@ def _period_before(selection: Selection, now: datetime) -> Selection | None:
     """The period of equal length before the selection, None where that has no beginning."""
     if selection.since is None:
         return None
-    length = (selection.until or now) - selection.since
-    return msgspec.structs.replace(selection, since=selection.since - length, until=selection.since)
+    return period_before(msgspec.structs.replace(selection, until=selection.until or now))
 
 
 def _changes(before: Figures, after: Figures) -> dict[str, Row]:

@@ -76,6 +76,9 @@ def tag(text: str) -> tuple[str, str]:
     return key, value
 
 
+EARLIEST = datetime.min.replace(tzinfo=UTC)
+
+
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """Counted calls that started in [since, until) and match every filter that is set.
 

@@ -14,7 +14,6 @@ import httpx
 from assay.client.address import DEFAULT_URL, address
 from assay.client.asking import Answer, Api, given
 from assay.client.exporting import write_export
-from assay.client.imports.sending import import_file
 from assay.errors import AssayError, NotFound
 
 if TYPE_CHECKING:
@@ -275,6 +274,8 @@ class Monitor(Api):
         Answers how many were `stored`, `known` before, and `refused` with the `reasons` and their lines. `format` says
         what is otherwise recognised, `zone` that of times without one (default this machine's).
         """
+
+        from assay.client.imports.sending import import_file
 
         def send(body: bytes) -> Answer:
             replacing = {"replace": str(replace).lower()}

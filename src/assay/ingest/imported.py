@@ -19,6 +19,7 @@ import pyarrow as pa
 from assay.errors import MalformedTelemetry
 from assay.ingest.batch import VERDICT_SCHEMA
 from assay.ingest.otlp import Event, RawSpan
+from assay.ingest.settle import as_sent
 from assay.records import SCORE_NAME, Score, ScoreSource, Span, UnixMicros
 from assay.store.rows import arrow_table
 from assay.store.scores import SCORE_SCHEMA, of_span
@@ -127,12 +128,22 @@ def _line(text: bytes) -> Line:
     for name, digits, found in (("trace_id", 32, span.trace_id), ("span_id", 16, span.span_id)):
         if not _HEXADECIMAL.fullmatch(found) or len(found) != digits or not found.strip("0"):
             raise MalformedTelemetry(f"{name} {found[:80]!r} is not {digits} hexadecimal digits, not all zero")
+    if line.stored and line.stored.as_sent:
+        _check_as_sent(line.stored)
     for score in line.scores:
         if not SCORE_NAME.fullmatch(score.name):
             raise MalformedTelemetry(f"a score cannot be called {score.name[:80]!r}: letters, digits and _ . - only")
         if score.value is not None and not math.isfinite(score.value):
             raise MalformedTelemetry(f"the score {score.name} must be a finite number or null")
     return line
+
+
+def _check_as_sent(span: Span) -> None:
+    """Raises MalformedTelemetry where what the sender said cannot be restored: settling would never get past it."""
+    try:
+        msgspec.convert(msgspec.to_builtins(as_sent(span)), Span)
+    except (msgspec.MsgspecError, TypeError) as error:
+        raise MalformedTelemetry(f"as_sent is not what an export of Assay's own has there: {error}") from None
 
 
 def _raw(sent: SentSpan) -> RawSpan:

@@ -13,7 +13,7 @@ from assay import figures
 from assay.analytics.compare import Change, Verdict, compare, period_before
 from assay.analytics.costs import costs
 from assay.analytics.errors import errors
-from assay.analytics.selection import FILTERS, TAG, Selection
+from assay.analytics.selection import EARLIEST, FILTERS, TAG, Selection
 from assay.analytics.summaries import quality, usage, usage_by
 from assay.analytics.trends import latencies, trends
 from assay.analytics.worst import worst_calls
@@ -64,7 +64,7 @@ def report(
         version=made.version,
         since=since,
         until=until,
-        before_since=since - (until - since),
+        before_since=before.since or since,
         filters=filters_of(asked),
         command=command(asked, by),
         url=made.url,
@@ -81,7 +81,9 @@ def closed(store: Store, selection: Selection, now: datetime) -> Selection:
     """
     step = 1000 if selection.until else 1_000_000
     until = _whole(selection.until or now, step)
-    since = _whole(selection.since or first_call(store, selection) or until - timedelta(days=1), step)
+    since = _whole(
+        selection.since or first_call(store, selection) or until - min(timedelta(days=1), until - EARLIEST), step
+    )
     if since >= until:
         span = f"{stamp(since)} to {stamp(until)}"
         raise AssayError(f"a report from {span} covers no time: give --since an earlier moment than --until")
