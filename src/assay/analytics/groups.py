@@ -59,7 +59,9 @@ def groups(store: Store, selection: Selection, now: datetime | None = None) -> d
             "share": row["calls"] / calls,
             "cost_share": (row["cost_usd"] or 0.0) / cost if cost else None,
             "scores": scores.get((row["project"], row["id"]), {}),
-            "changes": _changes(past.get((row["project"], row["id"]), {}), present[row["project"], row["id"]]),
+            "changes": _changes(
+                past.get((row["project"], row["id"]), {}), present.get((row["project"], row["id"]), {})
+            ),
         }
         for row in totals
     ]
