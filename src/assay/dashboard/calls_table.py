@@ -13,6 +13,9 @@ from assay.dashboard.charts import in_order
 from assay.dashboard.data import Answer
 from assay.dashboard.inert import excerpt
 
+_LEAD = 25
+"""Characters before the first word that was found."""
+
 _HIDDEN_AT_FIRST = ("provider", "project", "user", "session", "first token", "kind", "span")
 
 
@@ -61,7 +64,10 @@ def _found(call: Answer) -> dict[str, str]:
     if "highlights" not in call:
         return {}
     pieces = [piece for one in call["highlights"][:1] for piece in one["pieces"]]
-    return {"found": excerpt("".join(f"«{one['text']}»" if one["hit"] else one["text"] for one in pieces), 200)}
+    marked = [f"«{one['text']}»" if one["hit"] else one["text"] for one in pieces]
+    if pieces and not pieces[0]["hit"] and len(marked[0]) > _LEAD:
+        marked[0] = f"…{marked[0][-_LEAD:]}"
+    return {"found": excerpt("".join(marked), 200)}
 
 
 def _reason(call: Answer) -> str:
