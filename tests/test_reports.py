@@ -62,6 +62,15 @@ def markdown(found: Report) -> str:
     return render(found, "md").decode()
 
 
+def test_a_report_tells_how_many_answers_no_scorer_has_judged(store: Store, project: str) -> None:
+    at = NOW.timestamp() - 60
+    scored, failed = {"scores": {"relevance": None}}, {"status": "error", "error_type": "Timeout"}
+    write_calls(store, project, [{"at": at, **more} for more in ({}, {}, scored, failed)])
+    [gap] = [gap for gap in made(store, project).gaps if gap.key == "unscored"]
+    assert (gap.calls, gap.of) == (2, 3)
+    assert "2 of 3 calls are not scored" in markdown(made(store, project))
+
+
 def test_a_report_tells_figures_against_the_period_before_and_what_to_do(store: Store, project: str) -> None:
     good = {"relevance": 0.9, "toxicity": 0.0, "groundedness": None}
     bad = {"relevance": 0.6, "toxicity": 0.5}
@@ -106,6 +115,7 @@ Compared with the same length of time before, from 2025-11-23T11:00:00Z.
 - The user ann takes 100.0 % of the cost with 40.0 % of the calls.
 - 1 of 5 calls have no known price: add the model's price to assay.toml, then run assay reprice.
 - 1 of 5 calls have tokens estimated from their texts: ask for usage in streams: their costs are estimates too.
+- 1 of 3 calls are not scored: assay doctor says why; assay quality backfill scores them.
 - Speed is within the limit of 2 s on average: 1.75 s on average, 5% took longer than 3.97 s.
 
 ## Quality
@@ -159,6 +169,7 @@ No alert rule fired.
 - 1 of 5 calls have no known price: add the model's price to assay.toml, then run assay reprice
 - 1 of 5 calls have tokens estimated from their texts: ask for usage in streams: their costs are estimates too
 - 1 of 1 calls could not be assessed for groundedness: their reasons stand beside each conversation
+- 1 of 3 calls are not scored: assay doctor says why; assay quality backfill scores them
 
 ---
 

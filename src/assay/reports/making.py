@@ -11,6 +11,7 @@ import msgspec
 
 from assay import figures
 from assay.analytics.compare import Change, Verdict, compare, period_before
+from assay.analytics.completeness import scored
 from assay.analytics.costs import costs
 from assay.analytics.errors import errors
 from assay.analytics.selection import EARLIEST, FILTERS, TAG, Selection
@@ -144,7 +145,7 @@ def _filled(
         incidents=incidents_between(store, told.since, told.until),
         changes=changes,
         worst=worst_calls(store, asked, {name: row["source"] for name, row in judged.items()}),
-        gaps=list(_gaps(told.usage, judged, made.health())),
+        gaps=list(_gaps(told.usage, judged, scored(store, asked), made.health())),
     )
     return msgspec.structs.replace(filled, recommendations=recommendations(filled))
 
@@ -241,8 +242,7 @@ def _with_share(row: Row, total: float) -> Row:
     return {**row, "share": row["total_cost_usd"] / total if total else None}
 
 
-def _gaps(used: Row, scores: dict[str, Row], health: dict[str, Any]) -> Iterable[Gap]:
-    answered = used["total_conversations"] - used["errors"]
+def _gaps(used: Row, scores: dict[str, Row], answers: Row, health: dict[str, Any]) -> Iterable[Gap]:
     if used["unpriced"]:
         fix = "add the model's price to assay.toml, then run assay reprice"
         yield Gap(key="unpriced", says="have no known price", calls=used["unpriced"], of=used["total_calls"], fix=fix)
@@ -265,8 +265,9 @@ def _gaps(used: Row, scores: dict[str, Row], health: dict[str, Any]) -> Iterable
     if refused:
         says = "were refused since the start of the server, in all projects"
         yield Gap(key="refused", says=says, calls=refused, of=0, fix=str(ingest.get("last_refusal", "")))
-    if not scores and answered > 0:
-        yield Gap(key="unscored", says="are not scored", calls=answered, of=answered, fix="assay doctor says why")
+    if answers["unscored"]:
+        fix = "assay doctor says why; assay quality backfill scores them"
+        yield Gap(key="unscored", says="are not scored", calls=answers["unscored"], of=answers["answered"], fix=fix)
 
 
 def _bounds(selection: Selection) -> tuple[datetime, datetime]:
