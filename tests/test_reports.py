@@ -380,6 +380,10 @@ def a_report_with(text: str) -> Report:
         errors=[
             {"error_type": text, "errors": 1, "share": 1.0, "message": text, "models": [{"model": text, "errors": 1}]}
         ],
+        kinds=[
+            {"name": text, "calls": 1, "share": 1.0, "cost_usd": None, "error_rate": 0.0, "worse": True}
+            | {"changes": {text: {"worse": True}, "relevance": {"worse": False}}}
+        ],
         incidents=[incident],
         by_model=[point],
         bucket_seconds=60,

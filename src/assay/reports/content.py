@@ -92,6 +92,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     by_model: list[Row] = []
     drivers: list[Drivers] = []
     latencies: list[Row] = []
+    kinds: list[Row] = []
     errors: list[Row] = []
     costs: Row | None = None
     incidents: list[Row] = []

@@ -14,6 +14,7 @@ from assay.analytics.compare import Change, Verdict, compare, period_before
 from assay.analytics.completeness import scored
 from assay.analytics.costs import costs
 from assay.analytics.errors import errors
+from assay.analytics.groups import groups
 from assay.analytics.selection import EARLIEST, FILTERS, TAG, Selection
 from assay.analytics.summaries import quality, usage, usage_by
 from assay.analytics.trends import latencies, trends
@@ -26,6 +27,8 @@ from assay.reports.recommend import recommendations
 from assay.store.connect import Row, Store
 
 SHOWN_DRIVERS = 8
+KINDS = 10
+"""Kinds of question that are told, those with most calls."""
 DRIVERS = ("model", "project", "user_id")
 """Whose shares of the cost are told; of projects only where there are several."""
 THUMB = "thumb"
@@ -140,6 +143,7 @@ def _filled(
         by_model=trends(store, asked, bucket, "model", scores=False).points,
         drivers=[_drivers(store, asked, told.usage, name) for name in dict.fromkeys([*DRIVERS, *by])],
         latencies=latencies(store, asked),
+        kinds=groups(store, asked, told.made_at)["groups"][:KINDS],
         errors=failed["types"],
         costs=costs(store, made.prices, asked) if made.prices else None,
         incidents=incidents_between(store, told.since, told.until),
