@@ -1,4 +1,4 @@
-"""Queries that do not need each other's answers, asked at the same time: the store has several connections to read with."""
+"""Queries that do not need each other's answers, asked side by side: the store has several connections."""
 
 from __future__ import annotations
 
