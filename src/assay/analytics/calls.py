@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from typing import Any, NamedTuple
 
 from assay.analytics.highlights import highlights
 from assay.analytics.query import parse
 from assay.analytics.search import checked, condition
 from assay.analytics.selection import Selection
+from assay.analytics.together import both
 from assay.errors import AssayError, NotFound
 from assay.store.connect import Row, Store
 from assay.store.scores import scores_of, values_by_name
@@ -24,6 +26,11 @@ ORDERS = {
 """What a list of calls can be ordered by, always from the largest down."""
 
 MAX_LIMIT = 1000
+
+_WINDOWS_DAYS = (1, 7)
+"""Newest calls are looked for in the last day, then in the week before it, then in all that is older."""
+
+_DAY_US = 86_400_000_000
 
 
 class Page(NamedTuple):
@@ -72,7 +79,8 @@ def calls(
 
     def keys(count: int, last: Row | None = None) -> list[Row]:
         place = (last["place"], last["span_id"]) if last else after
-        return _keys(store, where, parameters, order, count, place, searched=bool(query))
+        ask = _newest if order == "started_at" else _keys
+        return ask(store, where, parameters, order, count, place, searched=bool(query))
 
     if query and looked_for and not looked_for.exact:
         page, last = checked(store, query, within, limit, keys)
@@ -88,6 +96,32 @@ def calls(
         [by_id[_identity(key)] for key in page if _identity(key) in by_id],
         _encode_cursor(last["place"], last["span_id"]) if last else None,
     )
+
+
+def _newest(
+    store: Store,
+    where: str,
+    parameters: dict[str, Any],
+    order: str,
+    limit: int,
+    after: tuple[float, str] | None,
+    *,
+    searched: bool,
+) -> list[Row]:
+    """As `_keys` in the order of starts, a window of time after another: what is older is mostly not read."""
+    top = int(after[0]) if after else time.time_ns() // 1000
+    found, above = list[Row](), ""
+    for days in (*_WINDOWS_DAYS, None):
+        part = {**parameters, "above": top}
+        window = where + above
+        if days is not None:
+            part["from"] = top = top - days * _DAY_US
+            window += " AND started_at >= fromUnixTimestamp64Micro({from:Int64})"
+        found += _keys(store, window, part, order, limit - len(found), after, searched=searched)
+        if len(found) >= limit:
+            break
+        above = " AND started_at < fromUnixTimestamp64Micro({above:Int64})"
+    return found
 
 
 def _keys(
@@ -137,8 +171,7 @@ def trace(store: Store, trace_id: str) -> list[Row]:
 def _with_scores(store: Store, span_ids: list[str], within: Within) -> list[Row]:
     if not span_ids:
         return []
-    scores = scores_of(store, span_ids, within)
-    rows = spans_with_ids(store, span_ids, within)
+    scores, rows = both(lambda: scores_of(store, span_ids, within), lambda: spans_with_ids(store, span_ids, within))
     return [{**row, "scores": values_by_name(scores.get(_identity(row), []))} for row in rows]
 
 

@@ -15,6 +15,7 @@ from assay.analytics.agreement import LOWER_IS_BETTER
 from assay.analytics.differences import Estimate, Sums, bounded_mean, difference, quantile, skewed_mean, sums
 from assay.analytics.means import GROUP, SHOWN_FIRST, SUMS
 from assay.analytics.selection import EARLIEST, Selection
+from assay.analytics.together import both
 from assay.analytics.wording import Wording
 from assay.errors import AssayError
 from assay.quality.intervals import UNKNOWN, Interval
@@ -91,7 +92,7 @@ def compare(store: Store, before: Selection, after: Selection) -> list[Change]:
     by MOVER (see differences.py for the sources). Averages are those of `usage` and `quality`. A score is compared by
     one source that has it in both selections. Of twenty figures that did not change, one is called changed on average.
     """
-    figures = _figures(store, before), _figures(store, after)
+    figures = both(lambda: _figures(store, before), lambda: _figures(store, after))
     wording = Wording(before, after)
     of_calls = [_change(wording, metric, figures[0][metric.name], figures[1][metric.name]) for metric in _SHOWN]
     return _scores(store, before, after, wording) + of_calls
@@ -154,7 +155,7 @@ def _estimate(metric: _Metric, of: Sums) -> Estimate:
 
 def _scores(store: Store, before: Selection, after: Selection, wording: Wording) -> list[Change]:
     """Each score that one of the selections has, by a source that both have if there is one."""
-    sides = _score_groups(store, before), _score_groups(store, after)
+    sides = both(lambda: _score_groups(store, before), lambda: _score_groups(store, after))
     names = sorted({name for side in sides for name, _ in side})
     found: list[Change] = []
     for name in names:
@@ -170,10 +171,17 @@ def _scores(store: Store, before: Selection, after: Selection, wording: Wording)
 
 def _score_groups(store: Store, selection: Selection) -> dict[tuple[str, str], list[Row]]:
     where, parameters = selection.of_scores()
+    # Inside by all that is repeated, so that the names of scorers are put together once a group and not once a score.
     rows = store.query(
         f"""
-        SELECT name, source, {SUMS}, groupUniqArray(trim(concat(scorer, ' ', scorer_version))) AS scorers
-        FROM scores FINAL WHERE {where} AND value IS NOT NULL GROUP BY name, source, {GROUP}
+        SELECT name, source, sum(own.c) AS c, sum(own.t) AS t, min(own.lowest) AS lowest, max(own.highest) AS highest,
+            groupUniqArray(trim(concat(scorer, ' ', scorer_version))) AS scorers
+        FROM (
+            SELECT name, source, scorer, scorer_version, {GROUP} AS sample, {SUMS}
+            FROM scores FINAL WHERE {where} AND value IS NOT NULL
+            GROUP BY name, source, scorer, scorer_version, sample
+        ) AS own
+        GROUP BY name, source, sample
         """,
         parameters,
     )

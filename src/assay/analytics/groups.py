@@ -17,6 +17,7 @@ from assay.analytics.agreement import LOWER_IS_BETTER
 from assay.analytics.compare import period_before
 from assay.analytics.means import FIGURES, GROUP, SHOWN_FIRST, SUMS, with_interval
 from assay.analytics.selection import Selection
+from assay.analytics.together import both
 from assay.errors import NotFound
 from assay.quality.intervals import UNKNOWN, Interval
 from assay.store.connect import Row, Store
@@ -46,11 +47,10 @@ def groups(store: Store, selection: Selection, now: datetime | None = None) -> d
     """
     before = _period_before(selection, now or datetime.now(UTC))
     known = {(group.project, group.id): group for group in groups_of(store, selection.project)}
-    facts, totals = _facts(store, selection), _totals(store, selection)
+    facts, totals = both(lambda: _facts(store, selection), lambda: _totals(store, selection))
     calls = sum(row["calls"] for row in totals)
     share = min(1.0, SCORED_CALLS / max(calls, 1))
-    scores = _scores(store, selection, share)
-    past = {} if before is None else _joined(_facts(store, before), _scores(store, before, share))
+    scores, past = both(lambda: _scores(store, selection, share), lambda: _past(store, before, share))
     present = _joined(facts, scores)
     cost = sum(row["cost_usd"] or 0.0 for row in totals)
     found = [
@@ -175,6 +175,10 @@ def _by_group(rows: Iterable[Row]) -> dict[tuple[str, str], Figures]:
         figures = found.setdefault((row.pop("project"), row.pop("id") or OTHER), {})
         figures[row.pop("name")] = with_interval(row)
     return found
+
+
+def _past(store: Store, before: Selection | None, share: float) -> dict[tuple[str, str], Figures]:
+    return {} if before is None else _joined(_facts(store, before), _scores(store, before, share))
 
 
 def _joined(

@@ -12,7 +12,7 @@ from assay.store.connect import Row
 GROUPS = 64
 """Enough that Student's t is 2% from its limit, few enough that grouping stays cheap."""
 
-GROUP = f"cityHash64(if(session_id = '', toString(started_at), session_id)) % {GROUPS}"
+GROUP = f"if(session_id = '', intHash64(toUnixTimestamp64Micro(started_at)), cityHash64(session_id)) % {GROUPS}"
 
 SUMS = "count(value) AS c, ifNull(sum(value), 0) AS t, min(value) AS lowest, max(value) AS highest"
 """What is asked of each group ..."""

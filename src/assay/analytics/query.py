@@ -14,7 +14,8 @@ Scripts without spaces are found character by character. Punctuation is left out
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 from assay.errors import AssayError
@@ -25,6 +26,7 @@ LONGEST_QUERY = 10_000
 """Characters that can be searched for."""
 
 _QUOTES = str.maketrans(dict.fromkeys("“”„‟＂", '"'))
+_NO_ASCII_WORD = re.compile(r"[^a-z0-9]+")
 _PARTS = re.compile(r'(?P<minus>-)?(?:"(?P<phrase>[^"]*)"|(?P<bare>[^\s"]+))')
 
 
@@ -97,10 +99,27 @@ def _term(text: str) -> Term:
 
 def found_in(query: Query, texts: Iterable[str]) -> bool:
     """Whether a call with these texts is one that is looked for; a phrase does not go on from one text to the next."""
-    folded = [list(tokens(fold(text))) for text in texts]
-    return all(any(_spans(term, text) for text in folded) for term in query.wanted) and not any(
-        _spans(term, text) for term in query.unwanted for text in folded
+    has = [_finder(text) for text in texts]
+    return all(any(one(term) for one in has) for term in query.wanted) and not any(
+        one(term) for term in query.unwanted for one in has
     )
+
+
+def _finder(text: str) -> Callable[[Term], bool]:
+    """Answers whether the text has a term. One of ASCII, as most are, is searched as a whole and not word by word."""
+    if text.isascii():
+        words = f" {_NO_ASCII_WORD.sub(' ', text.lower())} "
+        return lambda term: bool(_in_ascii(term).search(words))
+    found = list(tokens(fold(text)))
+    return lambda term: bool(_spans(term, found))
+
+
+@lru_cache(1024)
+def _in_ascii(term: Term) -> re.Pattern[str]:
+    """What a term looks like in a text of ASCII words with single spaces between, before and after them."""
+    some = "[a-z0-9]*"
+    units = ((some if unit.open_start else "", unit.text, some if unit.open_end else "") for unit in term)
+    return re.compile(f" {' '.join(f'{before}{re.escape(text)}{after}' for before, text, after in units)} ")
 
 
 def hits(query: Query, folded: str) -> list[tuple[int, int]]:

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from assay.analytics.query import Query, Term, Unit, found_in
 from assay.errors import AssayError
@@ -25,6 +26,11 @@ SECONDS = 5.0
 
 _ASKED_OF_ENGINE = 16
 """Terms that the engine looks up, the longest ones; more cost more than they rule out, and are checked afterwards."""
+
+_INDEX = f"mergeTreeTextIndex(currentDatabase(), 'spans', '{INDEX}')"
+
+_indexed: WeakKeyDictionary[Store, frozenset[str]] = WeakKeyDictionary()
+"""Parts that are known to have the index."""
 
 _FEWEST, _MOST = 200, 4000
 """Candidates whose texts are read at a time."""
@@ -141,23 +147,42 @@ def _endings(store: Store, unit: Unit) -> list[str]:
     """All words in the index, and in what is not indexed yet, that an open unit stands for."""
     if len(unit.text) < 2:
         raise AssayError(f"{_shown(unit)!r} stands for too many words: write at least two letters beside the *")
-    index = f"mergeTreeTextIndex(currentDatabase(), 'spans', '{INDEX}')"
     pattern = ("%" if unit.open_start else "") + _like(unit.text) + ("%" if unit.open_end else "")
     rows = store.query(
         f"""
         SELECT DISTINCT token FROM (
-            SELECT token FROM {index} WHERE token LIKE {{like:String}}
+            SELECT token FROM {_INDEX} WHERE token LIKE {{like:String}}
             UNION ALL
             SELECT arrayJoin(arrayFilter(term -> term LIKE {{like:String}}, {TERMS_SQL})) AS token FROM spans
-            WHERE _part NOT IN (SELECT part_name FROM {index})
+            WHERE _part NOT IN {{indexed:Array(String)}}
         )
         LIMIT {{most:UInt32}}
         """,
-        {"like": pattern, "most": MOST_ENDINGS + 1},
+        {"like": pattern, "most": MOST_ENDINGS + 1, "indexed": _indexed_parts(store)},
     )
     if len(rows) > MOST_ENDINGS:
         raise AssayError(f"{_shown(unit)!r} stands for over {MOST_ENDINGS:,} words: write more letters beside the *")
     return [row["token"] for row in rows]
+
+
+def _indexed_parts(store: Store) -> list[str]:
+    """The parts of `spans` that have the index. To learn that of a part is to read its index, so it is remembered.
+
+    What a part holds never changes; one that is made between this answer and its use is read in full, to the same end.
+    """
+    rows = store.query(
+        "SELECT name FROM system.parts WHERE active AND database = currentDatabase() AND table = 'spans'"
+    )
+    active = {row["name"] for row in rows}
+    known = _indexed.get(store, frozenset()) & active
+    if unknown := active - known:
+        found = store.query(
+            f"SELECT DISTINCT part_name FROM {_INDEX} WHERE part_name IN {{parts:Array(String)}}",
+            {"parts": sorted(unknown)},
+        )
+        known |= {row["part_name"] for row in found}
+    _indexed[store] = frozenset(known)
+    return sorted(known)
 
 
 def _like(text: str) -> str:

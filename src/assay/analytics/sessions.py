@@ -12,6 +12,7 @@ import msgspec
 from assay.analytics.agreement import LOWER_IS_BETTER
 from assay.analytics.metrics import METRICS, selected
 from assay.analytics.selection import Selection
+from assay.analytics.together import both
 from assay.errors import AssayError, NotFound
 from assay.store.connect import Row, Store
 from assay.store.scores import scores_of, values_by_name
@@ -76,22 +77,23 @@ def sessions(store: Store, selection: Selection, *, order: str = "recent", limit
     where, parameters = selection.of_calls()
     after = ""
     if cursor:
-        after = "HAVING (place, project, session_id) < ({after:Float64}, {after_project:String}, {after_id:String})"
+        after = "HAVING (place, its_project, its_id) < ({after:Float64}, {after_project:String}, {after_id:String})"
         names = ("after", "after_project", "after_id")
         parameters |= dict(zip(names, _decoded(cursor, float, str, str), strict=True))
+    # Grouped by a hash: two thirds of the time of grouping by the texts.
     keys = store.query(
         f"""
-        SELECT project, session_id, {ORDERS[order]} AS place, {_ENDS} FROM spans FINAL
-        WHERE {where} AND session_id != '' GROUP BY project, session_id {after}
-        ORDER BY place DESC, project DESC, session_id DESC LIMIT {{limit:UInt32}}
+        SELECT any(project) AS its_project, any(session_id) AS its_id, {ORDERS[order]} AS place, {_ENDS}
+        FROM spans FINAL WHERE {where} AND session_id != '' GROUP BY cityHash64(project, session_id) {after}
+        ORDER BY place DESC, its_project DESC, its_id DESC LIMIT {{limit:UInt32}}
         """,
         {**parameters, "limit": limit + 1},
     )
     page = keys[:limit]
-    told = _told(store, _within(selection, page), [key["session_id"] for key in page])
-    found = [told[key["project"], key["session_id"]] for key in page if (key["project"], key["session_id"]) in told]
+    told = _told(store, _within(selection, page), [key["its_id"] for key in page])
+    found = [told[key["its_project"], key["its_id"]] for key in page if (key["its_project"], key["its_id"]) in told]
     last = page[-1] if len(keys) > limit else None
-    return Page(found, _encoded(last["place"], last["project"], last["session_id"]) if last else None)
+    return Page(found, _encoded(last["place"], last["its_project"], last["its_id"]) if last else None)
 
 
 def session(
@@ -114,9 +116,10 @@ def session(
         known = ", ".join(projects)
         raise AssayError(f"session {session_id!r} is in several projects: add project= with one of {known}")
     selection = _within(selection, rows)
-    calls, next_cursor = _thread(store, selection, limit, cursor)
-    told = _told(store, selection, [session_id])[projects[0], session_id]
-    return {**told, "traces": _by_trace(calls), "next_cursor": next_cursor}
+    (calls, next_cursor), told = both(
+        lambda: _thread(store, selection, limit, cursor), lambda: _told(store, selection, [session_id])
+    )
+    return {**told[projects[0], session_id], "traces": _by_trace(calls), "next_cursor": next_cursor}
 
 
 def _within(selection: Selection, rows: list[Row]) -> Selection:
@@ -141,8 +144,8 @@ def _thread(store: Store, selection: Selection, limit: int, cursor: str) -> tupl
     if not page:
         return [], None
     ids, within = [key["span_id"] for key in page], (page[0]["started"], page[-1]["started"])
-    scores = scores_of(store, ids, within)
-    rows = {(row["project"], row["span_id"]): row for row in spans_with_ids(store, ids, within)}
+    scores, spans = both(lambda: scores_of(store, ids, within), lambda: spans_with_ids(store, ids, within))
+    rows = {(row["project"], row["span_id"]): row for row in spans}
     own = [(key["project"], key["span_id"]) for key in page]
     told = [rows[key] | {"scores": values_by_name(scores.get(key, []))} for key in own if key in rows]
     return told, _encoded(page[-1]["started"], page[-1]["span_id"]) if len(keys) > limit else None
@@ -161,9 +164,14 @@ def _told(store: Store, selection: Selection, ids: list[str]) -> dict[Key, Row]:
     """All about the sessions with these ids, by project and id."""
     if not ids:
         return {}
+    rows, worst = both(lambda: _figures(store, selection, ids), lambda: _worst(store, selection, ids))
+    return {(row["project"], row["session_id"]): _session(row, worst) for row in rows}
+
+
+def _figures(store: Store, selection: Selection, ids: list[str]) -> list[Row]:
     where, parameters = selection.of_calls()
     some = f"groupUniqArrayIf({_MANY})"
-    rows = store.query(
+    return store.query(
         f"""
         SELECT project, session_id, {selected(_FIGURES)},
             min(spans.started_at) AS first_at, max(spans.started_at) AS last_at,
@@ -175,8 +183,6 @@ def _told(store: Store, selection: Selection, ids: list[str]) -> dict[Key, Row]:
         """,
         {**parameters, "ids": ids},
     )
-    worst = _worst(store, selection, ids)
-    return {(row["project"], row["session_id"]): _session(row, worst) for row in rows}
 
 
 def _session(row: Row, worst: dict[Key, Row]) -> Row:

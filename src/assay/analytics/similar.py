@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from assay.analytics.selection import Selection
+from assay.analytics.together import both
 from assay.errors import AssayError, NotFound
 from assay.store.connect import Row, Store
 from assay.store.prompt_groups import OTHER
@@ -113,21 +114,16 @@ def _calls(store: Store, found: Sequence[Row]) -> dict[tuple[str, str], Row]:
     }
     keys = """project IN {projects:Array(String)}
         AND started_at IN (SELECT fromUnixTimestamp64Micro(arrayJoin({starts:Array(Int64)}), 'UTC'))"""
-    spans = store.query(
-        f"""
+    of_spans = f"""
         SELECT {", ".join(_SHOWN)}, substringUTF8(prompt, 1, {EXCERPT_CHARS}) AS prompt_,
             substringUTF8(response, 1, {EXCERPT_CHARS}) AS response_
         FROM spans FINAL WHERE {keys} AND kind = 'llm' AND span_id IN {{ids:Array(String)}}
-        """,
-        parameters,
-    )
-    embedded = store.query(
-        f"""
+        """
+    of_embeddings = f"""
         SELECT project, span_id, template_text AS template, if(prompt_group = '', '{OTHER}', prompt_group) AS in_group
         FROM embeddings FINAL WHERE {keys} AND span_id IN {{ids:Array(String)}}
-        """,
-        parameters,
-    )
+        """
+    spans, embedded = both(lambda: store.query(of_spans, parameters), lambda: store.query(of_embeddings, parameters))
     scores = store.query(
         f"""
         SELECT project, target, name, value FROM scores FINAL

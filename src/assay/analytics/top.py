@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from assay.analytics.metrics import METRICS, selected
@@ -19,8 +18,8 @@ MEASURES = {
 }
 """By what a ranking is made, and the metric that it goes by."""
 
-PROMPT = Dimension("prompt", "if(prompt_hash = cityHash64(''), '', toString(prompt_hash))", {})
-"""Calls with the same prompt text; shown are their texts."""
+PROMPT = Dimension("prompt", "spans.prompt_hash", {})
+"""Calls with the same prompt text, by its hash; shown are their texts."""
 
 MAX_LIMIT = 1000
 
@@ -72,15 +71,16 @@ def _dimension(group_by: str) -> Dimension:
 def _ranking(store: Store, selection: Selection, own: Dimension, measure: str, limit: int) -> tuple[list[Row], Row]:
     """The first values with their share, and figures of the whole. Reads nothing but the dimension and the measure."""
     where, parameters = selection.of_calls()
+    none = "cityHash64('')" if own is PROMPT else "''"
     rows = store.query(
         f"""
-        SELECT group, figure, sum(figure) OVER () AS total, sum(own) OVER () AS calls,
-            sumIf(own, group = '') OVER () AS without, countIf(group != '') OVER () AS values
+        SELECT group, figure, group = {none} AS is_none, sum(figure) OVER () AS total, sum(own) OVER () AS calls,
+            sumIf(own, group = {none}) OVER () AS without, countIf(group != {none}) OVER () AS values
         FROM (
             SELECT {own.sql} AS group, count() AS own, {METRICS[measure]} AS figure
             FROM spans FINAL WHERE {where} GROUP BY group
         )
-        ORDER BY group = '', figure DESC NULLS LAST, group LIMIT {{limit:UInt32}}
+        ORDER BY is_none, figure DESC NULLS LAST, group LIMIT {{limit:UInt32}}
         """,
         {**parameters, **own.parameters, "limit": limit},
     )
@@ -90,38 +90,42 @@ def _ranking(store: Store, selection: Selection, own: Dimension, measure: str, l
     ranked = [
         {"group": row["group"], "share": row["figure"] / whole["total"] if whole["total"] else None}
         for row in rows
-        if row["group"] and row["figure"]
+        if row["figure"] and not row["is_none"]
     ]
     return ranked, whole
 
 
-def _told(store: Store, selection: Selection, own: Dimension, groups: list[str]) -> dict[str, Row]:
+def _told(store: Store, selection: Selection, own: Dimension, groups: list[Any]) -> dict[Any, Row]:
     """All figures of these values."""
     where, parameters = selection.of_calls()
+    kind = "UInt64" if own is PROMPT else "String"
     rows = store.query(
         f"""
         SELECT {own.sql} AS group, {selected(_FIGURES)},
-            min(spans.started_at) AS first_at, max(spans.started_at) AS last_at, argMax(span_id, started_at) AS newest
-        FROM spans FINAL WHERE {where} AND {own.sql} IN {{groups:Array(String)}} GROUP BY group
+            min(spans.started_at) AS first_at, max(spans.started_at) AS last_at
+        FROM spans FINAL WHERE {where} AND {own.sql} IN {{groups:Array({kind})}} GROUP BY group
         """,
         {**parameters, **own.parameters, "groups": groups},
     )
-    newest = {row["group"]: (row.pop("newest"), row["last_at"]) for row in rows}
     if own is not PROMPT or not rows:
         return {row["group"]: row for row in rows}
-    texts = _prompts(store, list(newest.values()))
-    return {row["group"]: row | {"group": texts.get(newest[row["group"]][0], "")} for row in rows}
+    texts = _prompts(store, rows)
+    return {row["group"]: row | {"group": texts.get(row["group"], "")} for row in rows}
 
 
-def _prompts(store: Store, calls: list[tuple[str, datetime]]) -> dict[str, str]:
-    """The beginnings of the prompts of these calls (span id and start), by span id; nobody else's text is read."""
-    starts = sorted({round(started.timestamp() * 1e6) for _, started in calls})
-    rows = store.query(
+def _prompts(store: Store, rows: list[Row]) -> dict[int, str]:
+    """The beginnings of these prompts by their hashes, from calls that started when the newest of each did.
+
+    So nobody else's text is read.
+    """
+    starts = sorted({round(row["last_at"].timestamp() * 1e6) for row in rows})
+    found = store.query(
         f"""
-        SELECT span_id, substringUTF8(prompt, 1, {PROMPT_CHARS}) AS text FROM spans
+        SELECT prompt_hash, any(substringUTF8(prompt, 1, {PROMPT_CHARS})) AS text FROM spans
         PREWHERE started_at IN (SELECT fromUnixTimestamp64Micro(arrayJoin({{starts:Array(Int64)}}), 'UTC'))
-            AND span_id IN {{ids:Array(String)}}
+            AND prompt_hash IN {{hashes:Array(UInt64)}}
+        GROUP BY prompt_hash
         """,
-        {"starts": starts, "ids": [span_id for span_id, _ in calls]},
+        {"starts": starts, "hashes": [row["group"] for row in rows]},
     )
-    return {row["span_id"]: row["text"] for row in rows}
+    return {row["prompt_hash"]: row["text"] for row in found}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
 
 from assay.errors import StoreError
 from assay.store.connect import Store
@@ -17,19 +18,29 @@ FEWEST_ROWS = 2000
 
 TABLES = ("spans", "scores", "embeddings")
 
+QUIET_SECONDS = 60.0
+"""Prompts are read, and put into other groups, by the million: until that is merged, groups are read several times."""
+
 log = logging.getLogger(__name__)
 
 
-def merge_closed_days(store: Store) -> list[str]:
-    """Merge every past day that has more than one part; answers which, as table/day. Raises StoreError."""
+def merge_closed_days(
+    store: Store, tables: Sequence[str] = TABLES, *, quiet_seconds: float = 0.0, most: int = 1_000_000
+) -> list[str]:
+    """Merge past days that have more than one part, at most so many; answers which, as table/day. Raises StoreError.
+
+    `quiet_seconds` leaves out days that were written to since then.
+    """
     rows = store.query(
         """
         SELECT table, partition_id, min(partition) AS day FROM system.parts
         WHERE active AND database = currentDatabase() AND table IN {tables:Array(String)}
             AND partition_id < formatDateTime(today(), '%Y%m%d')
-        GROUP BY table, partition_id HAVING count() > 1 ORDER BY table, partition_id
+        GROUP BY table, partition_id
+        HAVING count() > 1 AND toUnixTimestamp(max(modification_time)) <= {written:Float64}
+        ORDER BY table, partition_id LIMIT {most:UInt32}
         """,
-        {"tables": list(TABLES)},
+        {"tables": list(tables), "written": time.time() - quiet_seconds, "most": most},
     )
     for row in rows:
         store.command(f"OPTIMIZE TABLE {row['table']} PARTITION ID '{row['partition_id']}' FINAL")
@@ -82,8 +93,15 @@ class Housekeeper:
         while not self._stopping.wait(min(self._every_seconds, INDEX_SECONDS)):
             try:
                 index_new_parts(self._store)
+                self._merge_rewritten()
                 if time.monotonic() - merged >= self._every_seconds:
                     merge_closed_days(self._store)
                     merged = time.monotonic()
             except StoreError as error:
                 log.warning("could not keep the store's parts in order: %s", error)
+
+    def _merge_rewritten(self) -> None:
+        quiet = min(QUIET_SECONDS, self._every_seconds)
+        while merge_closed_days(self._store, ("embeddings",), quiet_seconds=quiet, most=1):
+            if self._stopping.is_set():
+                return
