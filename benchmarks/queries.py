@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,19 +25,25 @@ from seed import seed
 
 Question = Callable[[Monitor], Any]
 
+
+@cache
+def _newest(monitor: Monitor) -> dict[str, Any]:
+    return monitor.calls(limit=1, kind="llm")["calls"][0]
+
+
 QUESTIONS: dict[str, Question] = {
     "usage": lambda m: m.usage(since="30d"),
     "top users by cost": lambda m: m.top("user_id", since="30d"),
     "top sessions by latency": lambda m: m.top("session_id", by="latency", since="30d"),
     "top prompts by calls": lambda m: m.top("prompt", by="calls", since="30d"),
     "sessions": lambda m: m.sessions(since="30d"),
-    "a session": lambda m: m.session(m.calls(limit=1)["calls"][0]["session_id"]),
+    "a session": lambda m: m.session(_newest(m)["session_id"], project=_newest(m)["project"]),
     "errors": lambda m: m.errors(since="30d"),
     "costs by model": lambda m: m.costs(since="30d", group_by="model"),
     "speed by model": lambda m: m.speed(since="30d"),
     "two weeks compared": lambda m: m.compare(since="7d"),
     "kinds of question": lambda m: m.groups(since="30d"),
-    "similar calls": lambda m: m.similar(m.calls(limit=1, kind="llm")["calls"][0]["span_id"]),
+    "similar calls": lambda m: m.similar(_newest(m)["span_id"]),
     "search, one word": lambda m: m.calls(q="prices", limit=10),
     "SQL: cost by model": lambda m: m.sql("SELECT model, sum(cost_usd) FROM calls GROUP BY model"),
     "usage by model": lambda m: m.usage(since="30d", group_by="model"),
