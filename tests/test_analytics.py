@@ -22,12 +22,12 @@ from hypothesis import strategies as st
 from assay.analytics.buckets import AIMED_AT
 from assay.analytics.calls import Page, call, calls
 from assay.analytics.means import GROUPS as SAMPLES
-from assay.analytics.selection import FILTERS, Selection, moment
+from assay.analytics.selection import Selection, moment
 from assay.analytics.summaries import quality, quality_by, usage, usage_by
 from assay.analytics.trends import latencies, trends
 from assay.errors import AssayError, NotFound
 from assay.quality.intervals import mean_interval
-from assay.records import Score, Span
+from assay.records import FILTERS, Score, Span
 from assay.store.connect import Store
 from assay.store.rows import arrow_schema, arrow_table, stamped
 from assay.store.scores import insert_scores

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from dirty_equals import IsDatetime, IsFloat, IsInt, IsList, IsPartialDict, IsStr
 
-from assay.analytics.selection import FILTERS
+from assay.records import FILTERS
 from conftest import Server, chat_attributes, eventually, otlp
 
 START_NS = 1_763_899_200_000_000_000  # 2025-11-23T12:00:00Z

@@ -24,7 +24,7 @@ from assay.analytics.agreement import LOWER_IS_BETTER
 from assay.analytics.costs import costs
 from assay.analytics.errors import errors
 from assay.analytics.metrics import METRICS
-from assay.analytics.selection import FILTERS, Selection, dimension, tag
+from assay.analytics.selection import Selection, dimension, tag
 from assay.analytics.sessions import ORDERS, session, sessions
 from assay.analytics.speed import speed
 from assay.analytics.summaries import usage
@@ -33,7 +33,7 @@ from assay.analytics.trends import trends
 from assay.errors import AssayError, NotFound
 from assay.ingest.pricing import Prices, Tokens
 from assay.quality.intervals import mean_interval, wilson
-from assay.records import Score, Span
+from assay.records import FILTERS, Score, Span
 from assay.store.connect import Store
 from assay.store.rows import arrow_schema, arrow_table, stamped
 from assay.store.scores import insert_scores

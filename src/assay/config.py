@@ -35,6 +35,7 @@ from pydantic_settings import (
 )
 
 from assay.errors import ConfigError
+from assay.records import FILTERS
 from assay.timetable import ScheduledReport
 
 MEBIBYTE = 1 << 20
@@ -195,19 +196,6 @@ class Alerts(BaseModel, extra="forbid"):
     enabled: bool = True
 
 
-_BUDGET_FILTERS = (
-    "project",
-    "environment",
-    "service",
-    "release",
-    "model",
-    "provider",
-    "operation",
-    "session_id",
-    "user_id",
-    "status",
-    "error_type",
-)
 _SHARED_BY = ("project", "user", "model", "service", "environment")
 
 
@@ -236,8 +224,8 @@ class Budget(BaseModel, extra="forbid"):
     @field_validator("filter")
     @classmethod
     def _filters_are_known(cls, filter: dict[str, str]) -> dict[str, str]:
-        if unknown := filter.keys() - {*_BUDGET_FILTERS}:
-            raise ValueError(f"no filter is called {min(unknown)!r}: there are {', '.join(_BUDGET_FILTERS)}")
+        if unknown := filter.keys() - {*FILTERS}:
+            raise ValueError(f"no filter is called {min(unknown)!r}: there are {', '.join(FILTERS)}")
         return filter
 
     @model_validator(mode="after")

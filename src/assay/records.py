@@ -21,6 +21,21 @@ Kind = Literal["llm", "embedding", "tool", "retriever", "agent", "chain", "judge
 
 CALL_KINDS: tuple[Kind, ...] = ("llm", "embedding")
 
+FILTERS = (
+    "project",
+    "environment",
+    "service",
+    "release",
+    "model",
+    "provider",
+    "operation",
+    "session_id",
+    "user_id",
+    "status",
+    "error_type",
+)
+"""What calls can be filtered by, each an exact match, beside tags. `model` is the response's, else the request's."""
+
 ScoreSource = Literal["scorer", "judge", "human", "otel"]
 SCORE_SOURCES: tuple[ScoreSource, ...] = get_args(ScoreSource)
 

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from assay.analytics.agreement import LOWER_IS_BETTER
-from assay.analytics.compare import period_before
+from assay.analytics.compare import HIGHER_IS_BETTER, period_before
 from assay.analytics.means import FIGURES, GROUP, SHOWN_FIRST, SUMS, with_interval
 from assay.analytics.selection import Selection
 from assay.analytics.together import both
@@ -28,7 +28,6 @@ SCORED_CALLS = 50_000
 WORSE_IF_BELOW = 0.05
 """Share of the groups that are called worse that may be so by chance alone (Benjamini and Hochberg, 1995)."""
 _FACTS = ("error_rate", "cost_usd", "latency_ms")
-_HIGHER_IS_BETTER = frozenset({"relevance", "coherence", "groundedness", "factual_accuracy", "helpfulness", "thumb"})
 _Z = 1.959964
 
 Figures = dict[str, Row]
@@ -248,7 +247,7 @@ def _better(name: str) -> str | None:
     """Which way is better; None of a score that nobody knows this of."""
     if name in _FACTS or name in LOWER_IS_BETTER:
         return "lower"
-    return "higher" if name in _HIGHER_IS_BETTER else None
+    return "higher" if name in HIGHER_IS_BETTER else None
 
 
 def _interval(before: Row, after: Row) -> Interval:

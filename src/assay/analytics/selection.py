@@ -10,24 +10,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from assay.errors import AssayError
+from assay.records import FILTERS
 from assay.store.prompt_groups import OTHER
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
-FILTERS = (
-    "project",
-    "environment",
-    "service",
-    "release",
-    "model",
-    "provider",
-    "operation",
-    "session_id",
-    "user_id",
-    "status",
-    "error_type",
-)
-"""What calls can be filtered by, each an exact match, beside tags. `model` is the response's, else the request's."""
 
 DIMENSIONS = FILTERS
 """What calls can be grouped by, beside `tag:KEY`."""

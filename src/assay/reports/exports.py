@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from clickhouse_connect.driver.binding import quote_identifier
 
-from assay.analytics.selection import FILTERS, Selection
+from assay.analytics.selection import Selection
 from assay.errors import AssayError
+from assay.records import FILTERS
 from assay.reports.columns import ALL, SCHEMA_VERSION, Column, chosen_columns
 from assay.store.connect import Store
 

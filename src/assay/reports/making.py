@@ -15,12 +15,13 @@ from assay.analytics.completeness import scored
 from assay.analytics.costs import costs
 from assay.analytics.errors import errors
 from assay.analytics.groups import groups
-from assay.analytics.selection import EARLIEST, FILTERS, TAG, Selection
+from assay.analytics.selection import EARLIEST, TAG, Selection
 from assay.analytics.summaries import quality, usage, usage_by
 from assay.analytics.trends import latencies, trends
 from assay.analytics.worst import worst_calls
 from assay.errors import AssayError
 from assay.ingest.pricing import Prices
+from assay.records import FILTERS
 from assay.reports.content import TITLE, Drivers, Gap, Headline, Report, stamp
 from assay.reports.questions import first_call, incidents_between
 from assay.reports.recommend import recommendations

@@ -22,7 +22,7 @@ from assay.analytics.search import FIELDS
 from assay.analytics.selection import DIMENSIONS, moment
 from assay.analytics.summaries import quality, quality_by, usage, usage_by
 from assay.analytics.trends import latencies, trends
-from assay.config import Config, Quality
+from assay.config import Config
 from assay.errors import AssayError, NotFound, StoreError, StoreUnavailable
 from assay.ingest.pricing import Prices
 from assay.ingest.receiver import RETRY_AFTER_SECONDS
@@ -51,8 +51,7 @@ def api(
     *,
     rewrite: Callable[[Sequence[Span]], None],
     prices: Prices,
-    quality_settings: Quality,
-    config: Config | None = None,
+    config: Config,
     caught_up: Callable[[], object] = lambda: None,
 ) -> FastAPI:
     """The API over an open store.
@@ -61,7 +60,6 @@ def api(
     acknowledged before.
     """
 
-    settings = config or Config()
     thresholds_of = ProjectThresholds(store)
 
     def after_what_was_acknowledged() -> None:
@@ -99,8 +97,8 @@ def api(
     app.include_router(agreement_routes(store))
     app.include_router(analytics_routes(store, prices))
     app.include_router(compare_routes(store))
-    app.include_router(budget_routes(store, settings.budget, settings.timezone))
-    app.include_router(sql_routes(store, settings.sql))
+    app.include_router(budget_routes(store, config.budget, config.timezone))
+    app.include_router(sql_routes(store, config.sql))
 
     @app.get("/trends")
     def get_trends(
@@ -164,7 +162,7 @@ def api(
         """What may be wrong with this server and with the last week's calls, and what to do about it."""
         _, figures = health()
         found = server_findings({"version": version} | figures, store) + findings(store)
-        found += checkup(store, settings, figures)
+        found += checkup(store, config, figures)
         return as_json({"findings": [finding._asdict() for finding in found]})
 
     @app.get("/alerts")
@@ -177,7 +175,7 @@ def api(
     add_export(app, store, version)
 
     add_quality_routes(app, store)
-    add_backfill(app, store, quality_settings)
+    add_backfill(app, store, config.quality)
 
     @app.get("/docs", include_in_schema=False)
     def get_docs() -> HTMLResponse:

@@ -101,7 +101,6 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
             VERSION,
             rewrite=writer.rewrite,
             prices=prices,
-            quality_settings=config.quality,
             config=config,
             caught_up=writer.caught_up,
         )
@@ -134,7 +133,6 @@ def answering(config: Config, url: str) -> Generator[ASGIApp]:
             VERSION,
             rewrite=partial(rewritten, store),
             prices=Prices(config.prices),
-            quality_settings=config.quality,
             config=config,
         )
         add_alert_routes(answers, store, config.alerts.rules)
