@@ -59,16 +59,19 @@ def demo(config: Config, console: Console, *, once: bool, time_scale: float, see
         # Begins with the traffic; until then spans keep their own time.
         lapse = TimeLapse(otlp_exporter(where), now_ns - DAY_NS, time_scale, start_ns=now_ns + DAY_NS)
         init(url, service="assay-demo", project="demo", api_key=where.api_key, exporter=lapse)
+        # Made before anyone is told to look: a client that a signal leaves half made complains when it is deleted.
+        client = openai.OpenAI(base_url=provider_url, api_key="simulated")
+        drivers = openai.AsyncOpenAI(base_url=provider_url, api_key="simulated")
         console.print(f"\n[bold]Dashboard[/bold]  [link={url}]{url}[/link]\n")
         with connect(url, api_key=where.api_key) as monitor, _exporting_ended():
-            _lab(console, provider_url)
+            _lab(console, client)
             if once:
                 print_report(console, monitor, since=began.isoformat())
                 return
             console.print(
                 f"\nYesterday passes in a minute, then traffic goes on. Watch {url}; Ctrl-C stops everything."
             )
-            asyncio.run(_traffic(provider_url, lapse, seed))
+            asyncio.run(_traffic(drivers, lapse, seed))
 
 
 def _exit(*_: object) -> None:
@@ -125,9 +128,8 @@ def _await_answer(server: subprocess.Popen[bytes], url: str, key: str, errors: I
     raise AssayError(said or f"the server did not answer at {url} within {START_SECONDS} s")
 
 
-def _lab(console: Console, provider_url: str) -> None:
+def _lab(console: Console, client: openai.OpenAI) -> None:
     """The lab's conversations through MonitoredLLM, each with its figures."""
-    client = openai.OpenAI(base_url=provider_url, api_key="simulated")
     llm = MonitoredLLM(client, MODEL, system=f"You are a helpful teacher. Background:\n{_background()}")
     turns = lab_conversations()
     for number, (session_id, prompt) in enumerate(turns, 1):
@@ -149,7 +151,7 @@ def _told(number: str, session_id: str, prompt: str, answer: MonitoredResponse, 
     )
 
 
-async def _traffic(provider_url: str, lapse: TimeLapse, seed: int) -> None:
+async def _traffic(client: openai.AsyncOpenAI, lapse: TimeLapse, seed: int) -> None:
     lapse.begin()
 
     def simulated_clock() -> float:
@@ -161,5 +163,5 @@ async def _traffic(provider_url: str, lapse: TimeLapse, seed: int) -> None:
         peak=PEAK_CALLS_PER_SECOND,
         after=STEADY_CALLS_PER_SECOND,
     )
-    async with openai.AsyncOpenAI(base_url=provider_url, api_key="simulated") as client:
+    async with client:
         await drive(client, visits(seed, clock=simulated_clock), rate=rate, session=session, seed=seed)
