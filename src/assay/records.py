@@ -134,6 +134,56 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     started_at: UnixMicros
 
 
+Task = Literal["classification", "regression"]
+"""What a classical model predicts: one of some classes, or a number."""
+
+
+class Prediction(msgspec.Struct, frozen=True, kw_only=True):
+    """One prediction of a classical model: a row of `predictions`.
+
+    `numbers` and `categories` are its features by name; a missing value is NaN in `numbers`, whatever the feature
+    otherwise is. `prediction` is the class, or the number as text; `prediction_value` the number of a regression.
+    `probabilities` are those of the classes, 0..1, and `confidence` that of the predicted one. `key` is what the
+    application knows the case by, else the same as `prediction_id`. A `reference` row is no traffic: it is what
+    later rows are compared with, such as the training set. `latency_ms` is this row's share of its batch.
+    """
+
+    prediction_id: str
+    key: str = ""
+    project: str = "default"
+    environment: str = ""
+    service: str = ""
+    model: str
+    model_version: str = ""
+    task: Task = "classification"
+    reference: bool = False
+    predicted_at: UnixMicros
+    numbers: dict[str, float] = {}
+    categories: dict[str, str] = {}
+    prediction: str = ""
+    prediction_value: float | None = None
+    probabilities: dict[str, float] = {}
+    confidence: float | None = None
+    latency_ms: float | None = None
+    cost_usd: float | None = None
+    input_hash: int = 0
+    status: Literal["ok", "error"] = "ok"
+    error_type: str = ""
+    error_message: str = ""
+
+
+class Label(msgspec.Struct, frozen=True, kw_only=True):
+    """What turned out to be true: a row of `labels`, of a prediction's id or of its key, the other being empty."""
+
+    project: str = "default"
+    model: str
+    prediction_id: str = ""
+    key: str = ""
+    label: str
+    label_value: float | None = None
+    labelled_at: UnixMicros
+
+
 SDK_SCOPES = ("com.anthropic.sdk",)
 """Scopes of spans that a provider's own SDK writes: the best witnesses of usage and time."""
 
