@@ -91,7 +91,7 @@ class PredictionReceiver:
                 self._pending_bytes -= sum(sizes)
 
     def hold(self, sizes: list[int], size: int) -> None:
-        """Count bytes as pending. Raises StoreUnavailable where too many are, MalformedTelemetry for a body too large."""
+        """Count bytes as pending. Raises StoreUnavailable where too many are, MalformedTelemetry for a large body."""
         with self._counting:
             sizes.append(size)
             self._pending_bytes += size
