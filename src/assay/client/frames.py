@@ -21,9 +21,9 @@ class NotLoggable(Exception):
 
 def copied(value: Any) -> Any:
     """A copy that stays as it is when the application changes its own. What cannot change is not copied."""
-    if isinstance(value, dict):
+    if _is_dict(value):
         return {name: copied(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
+    if _is_list(value):
         items: Iterable[Any] = value
         return [copied(item) if isinstance(item, list | tuple | dict) or _is_array(item) else item for item in items]
     if _is_unchanging(value):
@@ -48,13 +48,13 @@ def same(one: Any, other: Any) -> bool:
 
 def row_count(value: Any) -> int:
     """How many rows an input has; 1 where it is a single one."""
-    if isinstance(value, dict):
+    if _is_dict(value):
         sizes = {len(item) for item in value.values() if not is_scalar(item)}
         return max(sizes, default=1)
     shape = getattr(value, "shape", None)
     if shape is not None:
         return int(shape[0]) if len(shape) > 1 else 1
-    if isinstance(value, list) and value and not is_scalar(value[0]):
+    if _is_list(value) and value and not is_scalar(value[0]):
         return len(value)
     return int(value.num_rows) if hasattr(value, "num_rows") else 1
 
@@ -62,14 +62,14 @@ def row_count(value: Any) -> int:
 def size_of(value: Any) -> int:
     """About how many bytes a copy takes."""
     for name in ("nbytes", "estimated_size"):
-        told = getattr(value, name, None)
+        told: Any = getattr(value, name, None)
         if told is not None:
             return int(told() if callable(told) else told)
     if hasattr(value, "memory_usage"):
         return int(value.memory_usage(index=False).sum())
-    if isinstance(value, dict):
+    if _is_dict(value):
         return sum(map(size_of, value.values()))
-    if isinstance(value, list) and value:
+    if _is_list(value) and value:
         return len(value) * (32 if is_scalar(value[0]) else size_of(value[0]) + 64)
     return 64
 
@@ -92,10 +92,10 @@ def features(given: Any, rows: int, names: Sequence[str] | None) -> Columns:
 
 def _named(given: Any, rows: int, names: Sequence[str] | None) -> Columns | None:
     """Of what names its columns itself; None for anything else."""
-    if isinstance(given, dict):
+    if _is_dict(given):
         table: Mapping[Any, Any] = given
         return {str(name): [item] if is_scalar(item) else item for name, item in table.items()}
-    if isinstance(given, list) and given and isinstance(given[0], dict):
+    if _is_list(given) and given and _is_dict(given[0]):
         return _of_dicts(given)
     if hasattr(given, "iloc") and hasattr(given, "columns"):  # pandas
         known = [str(name) for name in given.columns]
@@ -126,7 +126,7 @@ def _columns(given: Any, rows: int) -> list[Any]:
         if given.shape[1] > MAX_FEATURES:
             raise NotLoggable(f"{given.shape[1]} features are more than {MAX_FEATURES}")
         given = given.toarray()
-    elif not isinstance(given, list) and hasattr(given, "__array__"):
+    elif not _is_list(given) and hasattr(given, "__array__"):
         import numpy as np
 
         given = np.asarray(given)
@@ -140,7 +140,7 @@ def _columns(given: Any, rows: int) -> list[Any]:
         raise NotLoggable(f"an input of {given.ndim} dimensions is no table of features")
     if is_scalar(given):
         return [[given]]
-    if not isinstance(given, list):
+    if not _is_list(given):
         raise NotLoggable(f"{type(given).__module__}.{type(given).__qualname__} is no table of features that is known")
     listed: list[Any] = given
     if not listed or is_scalar(listed[0]):
@@ -174,7 +174,7 @@ def results(given: Any) -> Any:
         given = given.to_numpy()
     if getattr(given, "ndim", 1) == 2 and given.shape[1] == 1:
         given = given[:, 0]
-    listed = isinstance(given, list | tuple)
+    listed = _is_list(given)
     if getattr(given, "ndim", 0) == 1 or (listed and all(map(is_scalar, given))):
         return given
     raise NotLoggable(f"{_described(given)} is not one prediction a row: a model with several outputs is not logged")
@@ -189,7 +189,7 @@ def shares(given: Any, *, single: bool) -> list[Any]:
         given = given.to_numpy()
     if is_scalar(given):
         return [[given]]
-    if isinstance(given, list | tuple) and given and not _is_array(given[0]):
+    if _is_list(given) and given and not _is_array(given[0]):
         if not is_scalar(given[0]):
             return [list(column) for column in zip(*given, strict=True)]
         return [[share] for share in given] if single and len(given) > 1 else [given]
@@ -211,6 +211,14 @@ def is_scalar(value: Any) -> bool:
     if value is None or isinstance(value, str | bytes | int | float):
         return True
     return (hasattr(value, "item") and getattr(value, "ndim", None) == 0) or hasattr(value, "isoformat")
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)
 
 
 def _is_array(value: Any) -> bool:

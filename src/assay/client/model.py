@@ -154,7 +154,7 @@ class MonitoredModel:
         return _restored(copy.deepcopy(self._assay_model, memo), self._assay_settings)
 
     @property
-    def __class__(self) -> type:  # isinstance(model, RandomForestClassifier) stays true
+    def __class__(self) -> type:  # pyright: ignore[reportIncompatibleMethodOverride] isinstance(model, RandomForestClassifier) stays true
         kind = type(self._assay_model)
         return type(self) if issubclass(kind, _OWN_TYPES) else kind
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 from numpy.typing import NDArray
 
 from assay.errors import AssayError, MalformedTelemetry
@@ -22,6 +22,11 @@ MAX_TEXT = 1_000
 SHOWN_REFUSALS = 100
 
 Bools = NDArray[np.bool_]
+
+Column: TypeAlias = Any
+"""An Arrow array of one piece. The stubs know neither plain values beside arrays nor what kinds of array can do."""
+
+pc: Any = pyarrow.compute
 
 
 class Refusal(NamedTuple):
@@ -51,7 +56,7 @@ class Refusals:
     def __len__(self) -> int:
         return int(self.rows.sum())
 
-    def refuse(self, which: Bools, field: str, reason: str, values: pa.Array[Any] | None = None) -> None:
+    def refuse(self, which: Bools, field: str, reason: str, values: Column | None = None) -> None:
         """Refuse these rows; `{}` in the reason stands for a row's value."""
         new = np.flatnonzero(which & ~self.rows)
         self.rows[new] = True
@@ -96,7 +101,7 @@ def require_rows(rows: int, features: int = 0) -> None:
         )
 
 
-def texts(column: pa.Array[Any], name: str) -> pa.Array[Any]:
+def texts(column: Column, name: str) -> Column:
     """Text of text and of numbers; equal numbers (True, 1, 1.0) are equal texts."""
     column = _plain(column, name)
     if pa.types.is_boolean(column.type):
@@ -106,7 +111,7 @@ def texts(column: pa.Array[Any], name: str) -> pa.Array[Any]:
     raise _unusable(name, column, "text or numbers")
 
 
-def numbers(column: pa.Array[Any], name: str) -> pa.Array[Any]:
+def numbers(column: Column, name: str) -> Column:
     """Float64 of any kind of number; times become Unix seconds."""
     column = _plain(column, name)
     if pa.types.is_boolean(column.type):
@@ -119,7 +124,7 @@ def numbers(column: pa.Array[Any], name: str) -> pa.Array[Any]:
     raise _unusable(name, column, "numbers")
 
 
-def times(column: pa.Array[Any], name: str) -> tuple[pa.Array[Any], Bools]:
+def times(column: Column, name: str) -> tuple[Column, Bools]:
     """Times in microseconds UTC, and which are none: of timestamps, RFC 3339 texts or Unix seconds."""
     column = _plain(column, name)
     stored = pa.timestamp("us", "UTC")
@@ -148,7 +153,7 @@ def time_of(text: str) -> int | None:
         return None
 
 
-def maps(columns: Mapping[str, pa.Array[Any]], rows: int) -> tuple[pa.Array[Any], pa.Array[Any]]:
+def maps(columns: Mapping[str, Column], rows: int) -> tuple[Column, Column]:
     """Features by name: map columns of those that are numbers (a missing value is NaN) and of those that are text."""
     require_rows(rows, len(columns))
     plain = {name: _plain(column, f"features.{name}") for name, column in columns.items()}
@@ -174,14 +179,14 @@ def maps(columns: Mapping[str, pa.Array[Any]], rows: int) -> tuple[pa.Array[Any]
     )
 
 
-def number_maps(columns: Mapping[str, pa.Array[Any]], rows: int, what: str) -> pa.Array[Any]:
+def number_maps(columns: Mapping[str, Column], rows: int, what: str) -> Column:
     """A map column of numbers by name; what is missing in a row is left out."""
     require_rows(rows, len(columns))
     read = {name: numbers(column, f"{what}.{name}") for name, column in columns.items()}
     return _map(list(read), list(read.values()), [~null(column) for column in read.values()], rows, pa.float64())
 
 
-def members(table: pa.Table, name: str) -> dict[str, pa.Array[Any]]:
+def members(table: pa.Table, name: str) -> dict[str, Column]:
     """The members of a struct column by name, {} where there is no such column. Raises MalformedTelemetry."""
     if name not in table.column_names or pa.types.is_null(table[name].type):
         return {}
@@ -196,12 +201,12 @@ def members(table: pa.Table, name: str) -> dict[str, pa.Array[Any]]:
     return dict(zip(names, column.flatten(), strict=True))
 
 
-def column_of(table: pa.Table, name: str) -> pa.Array[Any]:
+def column_of(table: pa.Table, name: str) -> Column:
     """One column of a table in one piece; of nulls where it has none of that name."""
     return _array(table[name]) if name in table.column_names else pa.nulls(table.num_rows)
 
 
-def null(column: pa.Array[Any]) -> Bools:
+def null(column: Column) -> Bools:
     """Which values are missing."""
     return pc.is_null(column).to_numpy(zero_copy_only=False)
 
@@ -220,26 +225,29 @@ def require_known(given: Sequence[str], known: Sequence[str], fix: str) -> None:
         raise MalformedTelemetry(f"unknown: {shown}. {fix}; known are {', '.join(known)}")
 
 
-def _map(
-    names: list[str], columns: list[pa.Array[Any]], present: list[Bools], rows: int, items: pa.DataType
-) -> pa.Array[Any]:
+def _map(names: list[str], columns: list[Column], present: list[Bools], rows: int, items: pa.DataType) -> Column:
     """Row after row the columns' values under their names, without those that are not present."""
     if not (rows and columns):
         return pa.array([{}] * rows, pa.map_(pa.string(), items))
-    there = np.stack(present, axis=1)
     width = len(columns)
+    if all(column.all() for column in present):
+        which, offsets = np.tile(np.arange(width, dtype=np.int32), rows), np.arange(0, rows * width + 1, width)
+        chosen: Any = slice(None)
+    else:
+        there = np.stack(present, axis=1)
+        which = np.broadcast_to(np.arange(width, dtype=np.int32), there.shape)[there]
+        offsets = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
+        chosen = there.ravel()
     if items == pa.float64():
-        flat = pa.array(np.stack([_floats(column) for column in columns], axis=1).ravel()[there.ravel()])
+        flat = pa.array(np.stack([_floats(column) for column in columns], axis=1).ravel()[chosen])
     else:
         order = (np.arange(width) * rows)[None, :] + np.arange(rows)[:, None]
-        flat = pa.concat_arrays(columns).take(pa.array(order.ravel()[there.ravel()]))
-    which = np.broadcast_to(np.arange(width, dtype=np.int32), there.shape)[there]
+        flat = pa.concat_arrays(columns).take(pa.array(order.ravel()[chosen]))
     keys = pa.array(names, pa.string()).take(pa.array(which))
-    offsets = np.concatenate([[0], np.cumsum(there.sum(axis=1))]).astype(np.int32)
-    return pa.MapArray.from_arrays(pa.array(offsets), keys, flat)
+    return pa.MapArray.from_arrays(pa.array(offsets.astype(np.int32)), keys, flat)
 
 
-def _plain(column: pa.Array[Any], name: str) -> pa.Array[Any]:
+def _plain(column: Column, name: str) -> Column:
     """Without dictionary; with text that is not too long to be written out row by row."""
     type = column.type
     if pa.types.is_dictionary(type):
@@ -251,13 +259,13 @@ def _plain(column: pa.Array[Any], name: str) -> pa.Array[Any]:
     return column
 
 
-def _require_short(column: pa.Array[Any], name: str) -> None:
+def _require_short(column: Column, name: str) -> None:
     longest = pc.max(pc.binary_length(column.cast(pa.large_string()))).as_py() or 0
     if longest > MAX_TEXT:
         raise MalformedTelemetry(f"{name} holds a text of {longest} bytes: at most {MAX_TEXT}")
 
 
-def _floats(column: pa.Array[Any]) -> NDArray[np.float64]:
+def _floats(column: Column) -> NDArray[np.float64]:
     return column.fill_null(np.nan).to_numpy(zero_copy_only=False)
 
 
@@ -265,13 +273,12 @@ def _is_number(type: pa.DataType) -> bool:
     return pa.types.is_integer(type) or pa.types.is_floating(type) or pa.types.is_decimal(type)
 
 
-def _unusable(name: str, column: pa.Array[Any], wanted: str) -> MalformedTelemetry:
+def _unusable(name: str, column: Column, wanted: str) -> MalformedTelemetry:
     return MalformedTelemetry(f"{name} is {column.type}: send {wanted}")
 
 
-def _array(column: pa.ChunkedArray[Any]) -> pa.Array[Any]:
-    whole: Any = column.combine_chunks()
-    return whole
+def _array(column: Column) -> Column:
+    return column.combine_chunks()
 
 
 def _shown(value: Any) -> str:

@@ -8,17 +8,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from assay.errors import MalformedTelemetry
 from assay.ingest.arrow_columns import (
     ARROW,
     MAX_TEXT,
+    Column,
     Refusal,
     Refusals,
     column_of,
     is_text,
     numbers,
+    pc,
     read_stream,
     require_known,
     texts,
@@ -84,7 +85,7 @@ def read_labels(body: bytes, content_type: str, models_with: ModelsWith, max_fut
     return Read(rows.filter(pa.array(~refusals.rows)), refusals.told(), len(refusals))
 
 
-def _sent(body: bytes, content_type: str) -> tuple[dict[str, Any], pa.Array[Any], dict[str, Any], Refusals]:
+def _sent(body: bytes, content_type: str) -> tuple[dict[str, Any], Column, dict[str, Any], Refusals]:
     """Columns as they were sent, labels that are numbers, and what holds for all rows."""
     if content_type == JSON:
         rows, told = read_json(body, "labels", COMMON, EXAMPLE)
@@ -111,9 +112,7 @@ def _sent(body: bytes, content_type: str) -> tuple[dict[str, Any], pa.Array[Any]
     raise MalformedTelemetry(f"Content-Type {content_type!r} is not supported: send {JSON} or {ARROW}", 415)
 
 
-def _with_models(
-    text: Mapping[str, pa.Array[Any]], project: pa.Array[Any], refusals: Refusals, models_with: ModelsWith
-) -> pa.Array[Any]:
+def _with_models(text: Mapping[str, Column], project: Column, refusals: Refusals, models_with: ModelsWith) -> Column:
     """Models as said, or found by the case; refused where none or several have it."""
     unsaid = np.flatnonzero(_np(pc.equal(text["model"], "")) & ~refusals.rows).tolist()
     if not unsaid:
@@ -133,5 +132,5 @@ def _with_models(
     return made
 
 
-def _np(wrong: pa.Array[Any]) -> Any:
+def _np(wrong: Column) -> Any:
     return wrong.fill_null(False).to_numpy(zero_copy_only=False)

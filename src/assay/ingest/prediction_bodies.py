@@ -11,6 +11,7 @@ from assay.errors import MalformedTelemetry
 from assay.ingest.arrow_columns import (
     ARROW,
     MAX_TEXT,
+    Column,
     Refusals,
     Unusable,
     column_of,
@@ -56,12 +57,12 @@ class Sent(NamedTuple):
     `columns` has those of KINDS; `prediction` is its text, `number` its number where it was sent as one.
     """
 
-    columns: dict[str, pa.Array[Any]]
-    prediction: pa.Array[Any]
-    number: pa.Array[Any]
-    numbers: pa.Array[Any]
-    categories: pa.Array[Any]
-    probabilities: pa.Array[Any]
+    columns: dict[str, Column]
+    prediction: Column
+    number: Column
+    numbers: Column
+    categories: Column
+    probabilities: Column
     common: dict[str, Any]
     refusals: Refusals
 
@@ -86,19 +87,20 @@ def _from_arrow(table: pa.Table) -> Sent:
     prediction = column_of(table, "prediction")
     named = is_text(prediction.type)
     numeric = pa.nulls(table.num_rows, pa.float64()) if named else numbers(prediction, "prediction")
-    features = maps(members(table, "features"), table.num_rows)
+    numbered, texted = maps(members(table, "features"), table.num_rows)
     return Sent(
         {**given, "predicted_at": predicted_at},
         texts(prediction, "prediction"),
         numeric,
-        *features,
+        numbered,
+        texted,
         number_maps(members(table, "probabilities"), table.num_rows, "probabilities"),
         _common(table.schema.metadata or {}),
         refusals,
     )
 
 
-def _typed(column: pa.Array[Any], name: str, kind: Kind) -> pa.Array[Any]:
+def _typed(column: Column, name: str, kind: Kind) -> Column:
     if kind is TEXT:
         return texts(column, name)
     if kind is NUMBER:
@@ -125,10 +127,17 @@ def _from_json(rows: Sequence[Any], common: Mapping[str, Any]) -> Sent:
     given = columns(rows, KINDS, FIELDS, refusals)
     split = [_split(row, place, refusals) for place, row in enumerate(rows)]
     text_map, number_map = pa.map_(pa.string(), pa.string()), pa.map_(pa.string(), pa.float64())
-    of = list(zip(*split, strict=True)) or [()] * 5
-    types = (pa.string(), pa.float64(), number_map, text_map, number_map)
-    made: list[pa.Array[Any]] = [pa.array(values, type) for values, type in zip(of, types, strict=True)]
-    return Sent(given, *made, told, refusals)
+    prediction, numeric, numbered, texted, shares = zip(*split, strict=True) if split else ((),) * 5
+    return Sent(
+        given,
+        pa.array(prediction, pa.string()),
+        pa.array(numeric, pa.float64()),
+        pa.array(numbered, number_map),
+        pa.array(texted, text_map),
+        pa.array(shares, number_map),
+        told,
+        refusals,
+    )
 
 
 _Split = tuple[str | None, float | None, list[tuple[str, float]], list[tuple[str, str]], list[tuple[str, float]]]
@@ -141,7 +150,8 @@ def _split(row: Any, place: int, refusals: Refusals) -> _Split:
             prediction = row.get("prediction")
             named = None if prediction is None else text(prediction, "prediction")
             numeric = None if prediction is None or isinstance(prediction, str) else number(prediction, "prediction")
-            return named, numeric, *_features(row.get("features")), _probabilities(row.get("probabilities"))
+            numbered, texted = _features(row.get("features"))
+            return named, numeric, numbered, texted, _probabilities(row.get("probabilities"))
         except Unusable as error:
             refusals.refuse_one(place, error)
     return None, None, [], [], []
