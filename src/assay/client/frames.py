@@ -71,8 +71,10 @@ def size_of(value: Any) -> int:
     """About how many bytes a copy takes."""
     for name in ("nbytes", "estimated_size"):
         told: Any = getattr(value, name, None)
-        if told is not None:
-            return int(told() if callable(told) else told)
+        if callable(told):
+            told = told()
+        if isinstance(told, int | float):
+            return int(told)
     if hasattr(value, "memory_usage"):
         return int(value.memory_usage(index=False).sum())
     if _is_dict(value):
