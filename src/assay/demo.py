@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -35,7 +35,7 @@ from assay.client.session import session
 from assay.client.setup import flush, init, otlp_exporter
 from assay.config import Config
 from assay.errors import AssayError, ServerError
-from assay.simulate.classical import Lab, lab_forest, screen
+from assay.simulate.classical import Floats, Lab, lab_forest, screen
 from assay.simulate.drive import drive
 from assay.simulate.provider import running_provider
 from assay.simulate.texts import library
@@ -194,22 +194,18 @@ def _screening(lab: Lab, lapse: TimeLapse, seed: int) -> Generator[None]:
         return lapse.simulated_ns(time.time_ns()) / 1e9
 
     model, stopping = _monitored(lab, simulated_clock), threading.Event()
-    thread = threading.Thread(
-        target=screen,
-        args=(
-            lab,
-            lambda rows, keys: model.predict_proba(rows, keys=keys),
-            lambda keys, classes, at: label(keys, classes, model=CLASSICAL, at=at),
-        ),
-        kwargs={
-            "clock": simulated_clock,
-            "recalibrated_at": time.time() - DAY_NS / 2e9,
-            "stopping": stopping,
-            "seed": seed,
-        },
-        name="assay-demo-screening",
-        daemon=True,
-    )
+
+    def predict(rows: Floats, keys: Sequence[str]) -> object:
+        return model.predict_proba(rows, keys=keys)
+
+    def tell(keys: Sequence[str], classes: Sequence[int], at: float) -> None:
+        label(keys, classes, model=CLASSICAL, at=at)
+
+    def work() -> None:
+        midway = time.time() - DAY_NS / 2e9
+        screen(lab, predict, tell, clock=simulated_clock, recalibrated_at=midway, stopping=stopping, seed=seed)
+
+    thread = threading.Thread(target=work, name="assay-demo-screening", daemon=True)
     thread.start()
     try:
         yield

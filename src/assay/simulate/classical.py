@@ -56,7 +56,7 @@ def lab_forest() -> Lab:
 
     data: Any = load_breast_cancer()
     split = train_test_split(data.data[:, :FEATURES], data.target, test_size=0.2, random_state=42)
-    train, test, train_labels, test_labels = split
+    train, test, train_labels, test_labels = (np.asarray(part) for part in split)
     forest = RandomForestClassifier(n_estimators=100, random_state=42).fit(train, train_labels)
     return Lab(forest, train, train_labels, test, test_labels, [str(name) for name in data.feature_names[:FEATURES]])
 
@@ -131,7 +131,7 @@ class _Clinic:
         if self._rng.random() > WRONG_SHARE * cases:
             return None
         row = self._lab.test[[self._rng.integers(len(self._lab.test))]].copy()
-        match self._rng.integers(3):
+        match int(self._rng.integers(3)):
             case 0:
                 row[0, 1] = np.nan
             case 1:
