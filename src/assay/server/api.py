@@ -20,7 +20,7 @@ from assay.analytics.doctor import findings, server_findings
 from assay.analytics.ppi import with_judged
 from assay.analytics.search import FIELDS
 from assay.analytics.selection import DIMENSIONS, moment
-from assay.analytics.summaries import quality, quality_by, usage, usage_by
+from assay.analytics.summaries import quality, quality_by, usage
 from assay.analytics.trends import latencies, trends
 from assay.config import Config
 from assay.errors import AssayError, NotFound, StoreError, StoreUnavailable
@@ -82,8 +82,7 @@ def api(
     @app.get("/usage")
     def get_usage(selected: Selected, group_by: Annotated[str | None, one_of(DIMENSIONS)] = None) -> Response:
         """Conversations, cost, tokens and latency; with `group_by` also for each of its values."""
-        groups = {"groups": usage_by(store, selected, group_by)} if group_by else {}
-        return as_json(usage(store, selected) | groups)
+        return as_json(usage(store, selected, group_by))
 
     @app.get("/quality")
     def get_quality(selected: Selected, group_by: Annotated[str | None, one_of(DIMENSIONS)] = None) -> Response:
