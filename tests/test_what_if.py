@@ -99,7 +99,7 @@ def test_a_model_without_a_price_says_what_to_do_and_nothing_is_zero(store: Stor
     stored(store, project, {"response_model": "gpt-4o-mini", "input_tokens": 1000, "output_tokens": 10})
     [answer] = what_if(store, PRICES, Selection(project=project), ["gpt-4o-minni"])["models"]
     assert (answer.calls, answer.then_usd, answer.ratio, answer.only_now) == (0, None, None, 1)
-    assert "did you mean gpt-4o-mini" in answer.problem
+    assert "(did you mean gpt-4o-mini" in answer.problem
     assert '[prices."gpt-4o-minni"]' in answer.problem
     with pytest.raises(AssayError, match="as_model="):
         what_if(store, PRICES, Selection(project=project), [" "])

@@ -6,6 +6,7 @@ look-ups as a thousand. The sum is that of pricing call by call, since within a 
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -119,7 +120,8 @@ def _traffic(store: Store, prices: Prices, selection: Selection, step: int) -> l
             status = 'error' AND NOT priced AND NOT known AS failed,
             count() AS calls, sum(ifNull(spans.cost_usd, 0)) AS now_usd, max(ifNull({INPUT}, 0)) AS size,
             sum(ifNull({INPUT}, 0)) AS input, sum(ifNull({OUTPUT}, 0)) AS output,
-            sum(ifNull(spans.cache_read_tokens, 0)) AS cache_read, sum(ifNull(spans.cache_write_tokens, 0)) AS cache_write
+            sum(ifNull(spans.cache_read_tokens, 0)) AS cache_read,
+            sum(ifNull(spans.cache_write_tokens, 0)) AS cache_write
         FROM spans FINAL WHERE {where} AND kind = 'llm'
         GROUP BY at, of_model, tier, priced, known, failed
         """,
@@ -131,9 +133,9 @@ def _traffic(store: Store, prices: Prices, selection: Selection, step: int) -> l
 class _Sum:
     """What adds up while the traffic is priced for one model."""
 
-    both: Totals = Totals()
-    only_then: Totals = Totals()
-    only_now: Totals = Totals()
+    both: Totals = field(default_factory=Totals)
+    only_then: Totals = field(default_factory=Totals)
+    only_now: Totals = field(default_factory=Totals)
     unknown: int = 0
     input_usd: float = 0.0
     output_usd: float = 0.0
@@ -174,9 +176,9 @@ def _problem(prices: Prices, model: str, provider: str, known: bool) -> str:
     if known or prices.rates(provider, model, time.time(), 1):
         return ""
     near = prices.like(model)
-    meant = f": did you mean {', '.join(near)}?" if near else ":"
+    meant = f" (did you mean {', '.join(near)}?)" if near else ""
     of = f"{model!r} of {provider!r}" if provider else repr(model)
-    return f'no price is known of {of}{meant} Give it one in assay.toml: [prices."{model}"], with input and output'
+    return f"no price is known of {of}{meant}: give it one in assay.toml, under [prices.{json.dumps(model)}]"
 
 
 def _told(summed: _Sum, model: str, provider: str, problem: str) -> WhatIf:
