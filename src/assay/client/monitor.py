@@ -71,6 +71,10 @@ class Monitor(Api):
             [{**point, **point.pop("scores", {}), **_bounds(point.pop("intervals", {}))} for point in points], "bucket"
         )
 
+    def names(self) -> dict[str, list[str]]:
+        """What there are calls of: `projects`, `models`, `environments`, `releases`, each up to 500 by the alphabet."""
+        return self._get("/names", {})
+
     def top(self, group_by: str, **filters: Any) -> Answer:
         """`top`: users, sessions, prompts, models or another dimension by= cost, calls, tokens, latency or failures."""
         return self._get("/top", {"group_by": group_by, **filters})

@@ -22,8 +22,6 @@ STATUSES = ("any", "ok", "error")
 KINDS = {"llm": "Conversations", "embedding": "Embeddings", "": "All calls"}
 MORE = {
     "session_id": "Session",
-    "user_id": "User",
-    "environment": "Environment",
     "service": "Service",
     "provider": "Provider",
     "prompt_group": "Kind of question",
