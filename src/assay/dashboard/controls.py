@@ -21,6 +21,7 @@ SHARED = frozenset({"range", "since", "until", "refresh", *FILTERS})
 """The parts of an address that are these controls'."""
 
 _NONE_GIVEN = "(none given)"
+_ALL_RELEASES = "All releases"
 
 
 def controls(title: str, names: Names) -> tuple[Filter, float | None]:
@@ -77,18 +78,16 @@ def _more(names: Names) -> dict[str, Any]:
     row = {}
     if any(names.environments) or _linked("environment"):
         row["environment"] = _choice("Environment", "environment", "All", names.environments, width=120)
-    used = sum(bool(_linked(name)) for name in ("since", "until", "release", "user_id"))
+    used = sum(_linked(name) not in (None, "", _ALL_RELEASES) for name in ("since", "until", "release", "user_id"))
     with st.popover(f"More{f' · {used}' if used else ''}", icon=":material/tune:", help="From, until, release, user"):
         since = st.text_input("From", key="since", bind="query-params", placeholder="2026-11-25T10:00Z or 3h")
         until = st.text_input("Until", key="until", bind="query-params", placeholder="2026-11-25T11:00Z or 1h")
-        release = _choice("Release", "release", "All releases", names.releases, width="stretch")
+        release = _choice("Release", "release", _ALL_RELEASES, names.releases, width="stretch")
         user = st.text_input("User", key="user_id", bind="query-params", placeholder="a user's id")
     return {**row, "since": since.strip(), "until": until.strip(), "release": release, "user_id": user or None}
 
 
-def _choice(
-    label: str, key: str, everything: str, names: Iterable[str], width: int | Any = 160
-) -> str | None:
+def _choice(label: str, key: str, everything: str, names: Iterable[str], width: int | Any = 160) -> str | None:
     # A link may name what this store has no call of: then the page says so, instead of showing everything.
     linked = _linked(key)
     options = {*names, *([linked] if linked not in (None, everything, _NONE_GIVEN) else [])}
@@ -118,4 +117,5 @@ def _clock(text: str) -> str:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return excerpt(text, 20)
-    return figures.clock((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat(), st.context.timezone, datetime.now(UTC))
+    known = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return figures.clock(known.isoformat(), st.context.timezone, datetime.now(UTC))

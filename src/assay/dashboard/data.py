@@ -45,33 +45,37 @@ class Filter(msgspec.Struct, frozen=True):
     def time(self) -> str:
         """The time in words, as they follow "No call"."""
         if self.since or self.until:
-            return " ".join(
-                f"{word} {text}" for word, text in (("since", self.since), ("until", self.until)) if text
-            )
+            return " ".join(f"{word} {text}" for word, text in (("since", self.since), ("until", self.until)) if text)
         return "at all" if self.range == "all" else f"in the last {self.range}"
 
 
 class Names(msgspec.Struct, frozen=True):
-    """The projects, models, environments and releases that the store has calls of, whenever they were."""
+    """The projects, models, environments and releases that the store has calls of, whenever they were.
+
+    `first_at` is when its first call began, "" if there is none.
+    """
 
     projects: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     environments: tuple[str, ...] = ()
     releases: tuple[str, ...] = ()
+    first_at: str = ""
 
     def knows(self, other: Names) -> bool:
-        """Whether `other` holds nothing new."""
-        return self.joined(other) == self.joined(Names())
+        """Whether `other` names nothing new."""
+        return all(set(more) <= set(own) for own, more in zip(_kinds(self), _kinds(other), strict=True))
 
     def joined(self, other: Names) -> Names:
         """All names of both, in order."""
-        return Names(*(tuple(sorted({*own, *more})) for own, more in zip(_kinds(self), _kinds(other), strict=True)))
+        both = (tuple(sorted({*own, *more})) for own, more in zip(_kinds(self), _kinds(other), strict=True))
+        return Names(*both, first_at=other.first_at or self.first_at)
 
 
 def names(monitor: Monitor) -> Names:
     """What can be filtered by. Raises AssayError."""
-    return Names(**{kind: tuple(known) for kind, known in monitor.names().items()})
+    told = monitor.names()
+    return Names(**{name: tuple(value) if isinstance(value, list) else value or "" for name, value in told.items()})
 
 
 def _kinds(names: Names) -> tuple[tuple[str, ...], ...]:
-    return msgspec.structs.astuple(names)
+    return names.projects, names.models, names.environments, names.releases

@@ -1,10 +1,21 @@
-"""What a page without any call shows: how to send the first one."""
+"""What pages show where there is nothing to show: how to send the first call, or which filter to widen."""
 
 from __future__ import annotations
 
 import streamlit as st
 
+from assay.dashboard.data import Filter
+from assay.dashboard.inert import inert
+
 DEFAULT_URL = "http://127.0.0.1:4318"
+
+
+def nothing_matches(chosen: Filter) -> None:
+    """No call is what was chosen."""
+    st.info(
+        f"No such conversation {inert(chosen.time)}. Choose a longer time range, another project or another model.",
+        icon=":material/search_off:",
+    )
 
 
 def first_call(url: str, *, needs_key: bool) -> None:
