@@ -241,7 +241,7 @@ class Monitor(Api):
         return self._get("/rules", {})
 
     def replay(self, rules: str | None = None, **asked: Any) -> Answer:
-        """What rules (a file's text, else the server's) would have done: since=, until=, only=, at_most_a_week=."""
+        """What rules (a text, else the server's) would have done: since=, until=, only=, at_most_a_week=, points=."""
         body = {"rules": rules, **asked}
         return self._parsed(self._request("POST", "/replay", json=given(body), timeout=None))
 

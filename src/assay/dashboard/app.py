@@ -15,7 +15,7 @@ import streamlit as st
 from assay.client.monitor import Monitor, connect
 from assay.dashboard import data
 from assay.dashboard.controls import SHARED, controls, set_controls
-from assay.dashboard.views import conversations, cost, groups, health, overview, quality, reports, sql
+from assay.dashboard.views import alerts, conversations, cost, groups, health, overview, quality, reports, sessions, sql
 from assay.dashboard.visit import GOING, Visit
 from assay.errors import AssayError
 
@@ -38,9 +38,11 @@ class Place(NamedTuple):
 PLACES = (
     Place("Overview", ":material/monitoring:", "", overview.page),
     Place("Conversations", ":material/forum:", "conversations", conversations.page),
+    Place("Sessions", ":material/linear_scale:", "sessions", sessions.page),
     Place("Questions", ":material/category:", "questions", groups.page),
     Place("Quality", ":material/grade:", "quality", quality.page),
     Place("Cost", ":material/payments:", "cost", cost.page),
+    Place("Alerts", ":material/notifications:", "alerts", alerts.page, controls=False),
     Place("Reports", ":material/description:", "reports", reports.page),
     Place("SQL", ":material/database_search:", "sql", sql.page, controls=False),
     Place("Health", ":material/vital_signs:", "health", health.page, controls=False),

@@ -78,7 +78,7 @@ def _more(names: Names) -> dict[str, Any]:
     row = {}
     if any(names.environments) or _linked("environment"):
         row["environment"] = _choice("Environment", "environment", "All", names.environments, width=120)
-    used = sum(_linked(name) not in (None, "", _ALL_RELEASES) for name in ("since", "until", "release", "user_id"))
+    used = sum(_linked(name) not in (None, "", _ALL_RELEASES) for name in ("release", "user_id"))
     with st.popover(f"More{f' · {used}' if used else ''}", icon=":material/tune:", help="From, until, release, user"):
         since = st.text_input("From", key="since", bind="query-params", placeholder="2026-11-25T10:00Z or 3h")
         until = st.text_input("Until", key="until", bind="query-params", placeholder="2026-11-25T11:00Z or 1h")

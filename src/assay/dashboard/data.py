@@ -43,10 +43,10 @@ class Filter(msgspec.Struct, frozen=True):
 
     @property
     def time(self) -> str:
-        """The time in words, as they follow "No call"."""
+        """The time in words, such as "in the last 24h"."""
         if self.since or self.until:
             return " ".join(f"{word} {text}" for word, text in (("since", self.since), ("until", self.until)) if text)
-        return "at all" if self.range == "all" else f"in the last {self.range}"
+        return "of any time" if self.range == "all" else f"in the last {self.range}"
 
 
 class Names(msgspec.Struct, frozen=True):

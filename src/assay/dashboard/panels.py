@@ -12,12 +12,11 @@ from assay.dashboard import figures
 from assay.dashboard.charts import cost_bars, quality_lines
 from assay.dashboard.clicks import chart
 from assay.dashboard.data import Answer
+from assay.dashboard.incidents import SEVERITIES
 from assay.dashboard.inert import excerpt, inert
 from assay.dashboard.overview_data import RECENT, Overview
 from assay.dashboard.traffic_charts import latency_bars, latency_lines, volume_bars
 from assay.dashboard.visit import link
-
-SEVERITIES: dict[str, Literal["red", "orange", "blue"]] = {"HIGH": "red", "MEDIUM": "orange", "LOW": "blue"}
 
 _PANEL_HEIGHT = 352
 _LONGEST_TROUBLE, _MOST_TROUBLES = 300, 4
@@ -107,10 +106,10 @@ def alerts(overview: Overview) -> None:
 
 
 def _incident(incident: Answer) -> None:
-    group = f" · {excerpt(incident['group'], 60)}" if incident["group"] else ""
+    group = f" · {inert(excerpt(incident['group'], 60))}" if incident["group"] else ""
     colour = SEVERITIES[incident["severity"]]
     st.markdown(
-        f":{colour}[:material/notifications_active:] **{inert(incident['rule'])}**{inert(group)} "
+        f":{colour}[:material/notifications_active:] **{inert(incident['rule'])}**{group} "
         f"[open]({link('alerts', incident=incident['incident_id'])})  \n"
         f":small[:gray[{inert(excerpt(incident['message'], 160))}]]"
     )

@@ -9,7 +9,7 @@ from assay.dashboard.conversations import recent_conversations
 from assay.dashboard.headline import headline
 from assay.dashboard.overview_data import Overview, overview
 from assay.dashboard.visit import Visit, unanswered
-from assay.dashboard.welcome import first_call, nothing_matches
+from assay.dashboard.welcome import first_call, nothing_here
 from assay.errors import AssayError
 
 FIRST_CALL_SECONDS = 2.0
@@ -57,6 +57,6 @@ def _draw(visit: Visit, found: Overview) -> None:
 
 def _nothing(visit: Visit) -> None:
     if visit.names.projects:
-        nothing_matches(visit.chosen)
+        nothing_here(visit, "No conversation")
     else:
         first_call(st.secrets["assay_url"], needs_key=bool(st.secrets["assay_key"]))
