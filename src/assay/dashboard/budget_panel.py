@@ -11,7 +11,7 @@ from assay.dashboard.cost_charts import budget_bars
 from assay.dashboard.data import Answer
 from assay.dashboard.inert import inert
 
-MOST = 20
+MOST = 12
 _SIGNS = {
     "exceeded": ":red[:material/error:]",
     "at risk": ":orange[:material/warning:]",
@@ -59,5 +59,5 @@ def _more(one: Answer) -> str:
     else:
         parts.append(f"95% range {figures.dollars(one['low'])} to {figures.dollars(one['high'])}")
     if one["unpriced"]:
-        parts.append(f"{figures.count(one['unpriced'])} calls without a price are not in it")
+        parts.append(f"calls without a price that are not in it: {figures.count(one['unpriced'])}")
     return " · ".join(parts)

@@ -39,7 +39,7 @@ def over_time(points: Sequence[Answer], bucket_seconds: int, dimension: str) -> 
                 "group:N",
                 title=None,
                 scale=alt.Scale(domain=groups, range=list(MODEL_COLOURS[: len(groups)])),
-                legend=legend(columns=3),
+                legend=legend(columns=2),
             ),
             tooltip=[
                 alt.Tooltip("group:N", title=dimension),
@@ -117,7 +117,7 @@ def other_models(models: Sequence[Answer]) -> Chart | None:
 
 
 def money_format(most: float | None) -> str:
-    """How a table's column of US dollars is written whose largest is this: the small ones must not look like nothing."""
+    """How a table writes US dollars of which the largest is this: small ones must not look like nothing."""
     return "$%.2f" if (most or 0) >= 100 else "$%.4f" if (most or 0) >= 1 else "$%.6f"
 
 

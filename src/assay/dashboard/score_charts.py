@@ -52,7 +52,7 @@ def _ends(found: Answer) -> alt.Axis:
 
 def trend(points: Sequence[Answer], score: str) -> Chart | None:
     """The score's mean in each bucket of time, in the band of its 95% interval; None where it has none."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "time": datetime.fromisoformat(point["bucket"]),
             "mean": point[score],

@@ -18,7 +18,11 @@ def scorer_health(quality: Answer, spread: Answer) -> None:
     with st.container(border=True):
         st.subheader("Who gives it", anchor=False)
         _judges(spread["judges"])
-        lane = next((one for one in (quality.get("lanes") or {}).values() if score in one["scores"]), None)
+        lanes: list[Answer] = list((quality.get("lanes") or {}).values())
+        lane = next((one for one in lanes if score in one["scores"]), None)
+        if lane is None and any(not one["scores"] for one in lanes):
+            st.caption("The server's scorers are still being loaded.")
+            return
         if lane is None:
             st.caption("This server does not give this score itself: it is told by another program, or by people.")
             return

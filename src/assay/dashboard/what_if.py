@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pandas as pd
@@ -27,7 +28,7 @@ def what_if(visit: Visit) -> None:
         chosen = st.multiselect(
             "Models to price for",
             [*offered, *linked],
-            default=offered[:_OFFERED],
+            default=_in_use(offered)[:_OFFERED],
             accept_new_options=True,
             max_selections=MOST,
             key="as_model",
@@ -43,6 +44,11 @@ def what_if(visit: Visit) -> None:
             unanswered(error)
             return
         _answer(found)
+
+
+def _in_use(models: list[str]) -> list[str]:
+    """Without the names that calls ask for by an alias, where the dated model that answers is there too."""
+    return [name for name in models if not any(re.fullmatch(re.escape(name) + r"-[\d-]+", one) for one in models)]
 
 
 def _answer(found: Answer) -> None:
@@ -64,7 +70,7 @@ def _answer(found: Answer) -> None:
             "calls": number("Calls compared", format="localized"),
             "now": number("As it was", format=money),
             "then": number("With this model", format=money),
-            "difference": number("Difference", format=money),
+            "difference": number("Difference ($)", format=money.replace("$%", "%+")),
             "factor": number("Factor", format="%.2f"),
             "left out": number(
                 "Left out", format="localized", help="Calls without a price on one side, or without known tokens."
@@ -72,8 +78,11 @@ def _answer(found: Answer) -> None:
         },
     )
     for one in models:
-        for line in _notes(one):
-            st.caption(line)
+        if one["problem"]:
+            st.caption(f":orange[:material/warning:] {inert(one['problem'])}")
+    if uncompared := [one for one in models if one["only_then"]]:
+        would = ", ".join(f"{figures.dollars(one['only_then_usd'])} with {one['model']}" for one in uncompared)
+        st.caption(inert(f"Calls whose own cost is unknown are not compared; they would cost {would}."))
     st.caption(inert("Assumed: " + " ".join(found["assumes"])))
 
 
@@ -87,18 +96,3 @@ def _row(one: Answer) -> dict[str, Any]:
         "factor": one["ratio"],
         "left out": one["only_then"] + one["only_now"] + one["unknown"],
     }
-
-
-def _notes(one: Answer) -> list[str]:
-    notes: list[str] = []
-    if one["problem"]:
-        notes.append(f":orange[:material/warning:] {inert(one['problem'])}")
-    if one["only_then"]:
-        cost = figures.dollars(one["only_then_usd"])
-        notes.append(
-            inert(
-                f"{one['model']}: not in the comparison are {figures.count(one['only_then'])} calls whose own cost is "
-                f"unknown; they would cost {cost}."
-            )
-        )
-    return notes

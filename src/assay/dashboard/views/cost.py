@@ -39,6 +39,7 @@ DIMENSIONS = {
 }
 _FILTERABLE = {"model", "project", "user_id", "session_id", "environment", "service"}
 """Dimensions that the Conversations page takes from an address."""
+_LINK = "calls of it"
 _ROWS = 100
 _UNPRICED = 5
 
@@ -139,7 +140,7 @@ def _table(costs: Answer, visit: Visit) -> None:
             height=min(36 * (len(frame) + 1), 560),
             placeholder=figures.UNKNOWN,
             column_config=_columns(costs["cost_usd"]),
-            column_order=[name for name in frame.columns if name != "calls of it" or frame[name].notna().any()],
+            column_order=[name for name in frame.columns if name != _LINK or costs["dimension"] in _FILTERABLE],
         )
         if len(groups) > _ROWS:
             st.caption(f"The {_ROWS} dearest of {figures.count(len(groups))}: `assay costs --group-by` tells all.")
@@ -152,7 +153,7 @@ def _row(one: Answer, dimension: str, visit: Visit) -> dict[str, Any]:
         chosen = asked | {dimension: one["group"]}
         link = f"/conversations?{urlencode({name: value for name, value in chosen.items() if value})}"
     return {
-        "calls of it": link,
+        _LINK: link,
         "group": excerpt(one["group"], 80) or NO_NAME,
         "cost": one["cost_usd"],
         "share": one["share"],
@@ -169,7 +170,7 @@ def _columns(most: float | None) -> dict[str, Any]:
     number = st.column_config.NumberColumn
     money = partial(number, format=money_format(most), width=90)
     return {
-        "calls of it": st.column_config.LinkColumn("", display_text="Calls", width=60),
+        _LINK: st.column_config.LinkColumn("", display_text="Calls", width=60),
         "group": st.column_config.TextColumn("Group", width=220),
         "cost": money("Cost"),
         "share": st.column_config.ProgressColumn("Share", format="percent", min_value=0, max_value=1, width=110),
@@ -195,7 +196,7 @@ def _days(days: Answer) -> None:
     with st.expander("Day by day", icon=":material/calendar_month:"):
         rows = [{"day": point["bucket"], **{name: point[name] for name in _DAY}} for point in reversed(days["points"])]
         frame, number = pd.DataFrame(rows), st.column_config.NumberColumn
-        money = money_format(frame["cost_usd"].max())
+        money = money_format(max((row["cost_usd"] or 0 for row in rows), default=0))
         frame["day"] = pd.to_datetime(frame["day"], utc=True, format="ISO8601").dt.tz_convert(days["tz"])
         st.dataframe(
             frame,

@@ -62,19 +62,9 @@ def _quality(visit: Visit) -> None:
             return
         scores: dict[str, Answer] = found["scores"]["scores"]
         _all(names, scores, spread)
-        chosen = st.pills(
-            "Score",
-            names,
-            format_func=lambda name: title(spread[name]),
-            default=names[0],
-            required=True,
-            key="score",
-            bind="query-params",
-            label_visibility="collapsed",
-        )
-        score = chosen or names[0]
+        score, by = _choice(names, spread)
         labelled = any("human" in one["by_source"] for one in scores.values())
-        _one(visit, spread[score], scores.get(score, {}), labelled=labelled)
+        _one(visit, by, spread[score], scores.get(score, {}), labelled=labelled)
     except AssayError as error:
         unanswered(error)
 
@@ -105,10 +95,28 @@ def _counts(spread: Answer) -> str:
     return f"{figures.count(spread['n'])} scored" + (f", {figures.count(missing)} not assessable" if missing else "")
 
 
-def _one(visit: Visit, spread: Answer, told: Answer, *, labelled: bool) -> None:
+def _choice(names: list[str], spread: dict[str, Answer]) -> tuple[str, str]:
+    """The score and the dimension that the reader, or the address, names."""
+    with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
+        score = st.pills(
+            "Score",
+            names,
+            format_func=lambda name: title(spread[name]),
+            default=names[0],
+            required=True,
+            key="score",
+            bind="query-params",
+            label_visibility="collapsed",
+            width="content",
+        )
+        by = st.selectbox(
+            "By", list(DIMENSIONS), format_func=DIMENSIONS.__getitem__, key="score_by", bind="query-params", width=190
+        )
+    return score or names[0], by
+
+
+def _one(visit: Visit, by: str, spread: Answer, told: Answer, *, labelled: bool) -> None:
     score, asked = spread["name"], visit.chosen.asked()
-    by = st.session_state.get("score_by", "model")
-    by = by if by in DIMENSIONS else "model"
     found = side_by_side(
         points=partial(visit.monitor.trends, **asked, metric=f"score:{score}"),
         groups=partial(_groups, visit, by, score),
@@ -125,7 +133,7 @@ def _one(visit: Visit, spread: Answer, told: Answer, *, labelled: bool) -> None:
         _draw(histogram(spread), "values", f"Calls by their {figures.name(score)}")
         st.caption(inert(_spread(told)))
     with st.container(border=True):
-        _by(found["groups"], score)
+        _by(found["groups"], score, DIMENSIONS[by].lower())
     _worst(found["worst"])
     if found["agreement"]:
         agreement(found["agreement"])
@@ -161,18 +169,8 @@ def _groups(visit: Visit, by: str, score: str) -> list[Answer]:
     return sorted(known, key=lambda one: (one["mean"], one["group"]))
 
 
-def _by(groups: list[Answer], score: str) -> None:
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.subheader("Where it differs", anchor=False)
-        st.selectbox(
-            "By",
-            list(DIMENSIONS),
-            format_func=DIMENSIONS.__getitem__,
-            key="score_by",
-            bind="query-params",
-            width=190,
-            label_visibility="collapsed",
-        )
+def _by(groups: list[Answer], score: str, dimension: str) -> None:
+    st.subheader(f"By {dimension}", anchor=False)
     told = [one for one in groups if one["n"] >= _FEWEST_SHOWN]
     shown = told if len(told) <= MOST_GROUPS else [*told[: MOST_GROUPS - 5], *told[-5:]]
     _draw(by_group(shown, score), "groups", f"Mean {figures.name(score)} of each group with its 95% interval")
