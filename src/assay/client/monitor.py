@@ -79,6 +79,10 @@ class Monitor(Api):
             [{**point, **point.pop("scores", {}), **_bounds(point.pop("intervals", {}))} for point in points], "bucket"
         )
 
+    def names(self) -> Answer:
+        """What there are calls of: `projects`, `models`, `environments`, `releases`; and when the `first_at` was."""
+        return self._get("/names", {})
+
     def top(self, group_by: str, **filters: Any) -> Answer:
         """`top`: users, sessions, prompts, models or another dimension by= cost, calls, tokens, latency or failures."""
         return self._get("/top", {"group_by": group_by, **filters})
@@ -237,7 +241,7 @@ class Monitor(Api):
         return self._get("/rules", {})
 
     def replay(self, rules: str | None = None, **asked: Any) -> Answer:
-        """What rules (a file's text, else the server's) would have done: since=, until=, only=, at_most_a_week=."""
+        """What rules (a text, else the server's) would have done: since=, until=, only=, at_most_a_week=, points=."""
         body = {"rules": rules, **asked}
         return self._parsed(self._request("POST", "/replay", json=given(body), timeout=None))
 

@@ -40,7 +40,15 @@ def dollar_axis(**more: Any) -> alt.Axis:
 
 def legend(columns: int) -> alt.Legend:
     """Below the chart, so that a narrow page keeps its width for the data."""
-    return alt.Legend(orient="bottom", columns=columns, labelLimit=170, offset=10, symbolType="circle", symbolSize=90)
+    return alt.Legend(
+        orient="bottom",
+        columns=columns,
+        labelLimit=170,
+        offset=10,
+        symbolType="circle",
+        symbolSize=90,
+        symbolOpacity=1,
+    )
 
 
 def finished(chart: Any, height: int = HEIGHT) -> Any:
