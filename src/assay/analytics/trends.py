@@ -19,7 +19,9 @@ _ALWAYS = f"""
     sum(ifNull(spans.cost_usd, 0)) AS cost_usd, countIf(spans.cost_usd IS NULL AND spans.status = 'ok') AS unpriced,
     sum(ifNull({INPUT}, 0) + ifNull({OUTPUT}, 0)) AS total_tokens,
     avgOrNullIf(spans.latency_ms, spans.kind = 'llm') AS avg_latency_ms,
-    quantileOrNullIf(0.95)(spans.latency_ms, spans.kind = 'llm') AS p95_latency_ms"""
+    quantileOrNullIf(0.5)(spans.latency_ms, spans.kind = 'llm') AS p50_latency_ms,
+    quantileOrNullIf(0.95)(spans.latency_ms, spans.kind = 'llm') AS p95_latency_ms,
+    quantileOrNullIf(0.99)(spans.latency_ms, spans.kind = 'llm') AS p99_latency_ms"""
 
 Key = tuple[datetime, str]
 

@@ -60,6 +60,14 @@ class Monitor(Api):
         """`scores` by name: mean with its interval (low, high), n, not_assessable, spread, `by_source`, `judged`."""
         return self._get("/quality", filters)
 
+    def distribution(self, **filters: Any) -> list[Answer]:
+        """How the values of each score are spread: `bins`, `n`, and the `judges` that gave them."""
+        return self._get("/quality/distribution", filters)["scores"]
+
+    def worst(self, score: str, **filters: Any) -> list[Answer]:
+        """The conversations that a score speaks of worst, with the reasons; limit=."""
+        return self._get("/quality/worst", {"score": score, **filters})["calls"]
+
     def trends(self, **filters: Any) -> Answer:
         """`points` over time, with bucket=, group_by=, metric= (one or a list) and tz= if wanted."""
         return self._get("/trends", filters)
@@ -70,6 +78,10 @@ class Monitor(Api):
         return _frame(
             [{**point, **point.pop("scores", {}), **_bounds(point.pop("intervals", {}))} for point in points], "bucket"
         )
+
+    def names(self) -> Answer:
+        """What there are calls of: `projects`, `models`, `environments`, `releases`; and when the `first_at` was."""
+        return self._get("/names", {})
 
     def top(self, group_by: str, **filters: Any) -> Answer:
         """`top`: users, sessions, prompts, models or another dimension by= cost, calls, tokens, latency or failures."""
@@ -90,6 +102,10 @@ class Monitor(Api):
     def costs(self, **filters: Any) -> Answer:
         """Cost split into input, output and what caching saved, and unpriced models; with group_by= also `groups`."""
         return self._get("/costs", filters)
+
+    def what_if(self, *models: str, **filters: Any) -> Answer:
+        """What the same conversations would have cost with each of `models`; as_provider= if names do not tell."""
+        return self._get("/costs/what-if", {"as_model": list(models), **filters})
 
     def speed(self, **filters: Any) -> Answer:
         """Percentiles of latency, time to first token and output tokens per second; `groups` by group_by=model."""
@@ -225,7 +241,7 @@ class Monitor(Api):
         return self._get("/rules", {})
 
     def replay(self, rules: str | None = None, **asked: Any) -> Answer:
-        """What rules (a file's text, else the server's) would have done: since=, until=, only=, at_most_a_week=."""
+        """What rules (a text, else the server's) would have done: since=, until=, only=, at_most_a_week=, points=."""
         body = {"rules": rules, **asked}
         return self._parsed(self._request("POST", "/replay", json=given(body), timeout=None))
 

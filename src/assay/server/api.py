@@ -33,6 +33,7 @@ from assay.server.analytics_api import analytics_routes
 from assay.server.asking import Selected, as_json, one_of
 from assay.server.backfill_api import add_backfill
 from assay.server.compare_api import budget_routes, compare_routes
+from assay.server.cost_quality_api import cost_quality_routes
 from assay.server.docs import docs_page
 from assay.server.feedback import NewScore, store_score
 from assay.server.files_api import add_export
@@ -95,6 +96,7 @@ def api(
 
     app.include_router(agreement_routes(store))
     app.include_router(analytics_routes(store, prices))
+    app.include_router(cost_quality_routes(store, prices))
     app.include_router(compare_routes(store))
     app.include_router(budget_routes(store, config.budget, config.timezone))
     app.include_router(sql_routes(store, config.sql))
