@@ -299,6 +299,20 @@ class Monitor(Api):
 
         return import_file(send, Path(path), format=format, project=project, zone=zone, progress=progress)
 
+    def predictions(self, **filters: Any) -> Answer:
+        """One page of a classical model's predictions, newest first, with labels: `predictions` and `next_cursor`.
+
+        Filters are project=, model=, model_version=, key=, prediction_id=, status=, since=, until=; reference=True asks
+        for the rows that others are compared with. Also limit=, cursor=.
+        """
+        if "reference" in filters:
+            filters["reference"] = str(filters["reference"]).lower()
+        return self._get("/predictions", filters)
+
+    def labels(self, **filters: Any) -> list[Answer]:
+        """How many `labels` each model has, and how many are `unmet`: of no prediction that is stored."""
+        return self._get("/labels", filters)["models"]
+
     def score(self, span_id: str, name: str, value: float | None = None, **more: str) -> Answer:
         """Store a score at once and answer with what was stored; `assay.score` does it in the background."""
         body = {"span_id": span_id, "name": name, "value": value, **more}
