@@ -157,7 +157,7 @@ def _determinism(store: Store, window: Window, calls: Selection, words: Words) -
     [row] = store.query(
         f"""
         SELECT count() AS inputs, countIf(outputs > 1) AS differing FROM (
-            SELECT uniqExact(prediction, prediction_value) AS outputs FROM predictions FINAL
+            SELECT uniqExact((prediction, ifNull(prediction_value, 0))) AS outputs FROM predictions FINAL
             WHERE {where} AND status = 'ok' AND input_hash != 0
             GROUP BY project, model_version, input_hash HAVING count() > 1)
         """,

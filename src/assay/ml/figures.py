@@ -104,12 +104,12 @@ def classified(predicted: Ints, true: Ints, classes: int, positive: int | None) 
     return {name: told[name] for name in ("accuracy", "precision", "recall", "f1")}
 
 
-def auroc(scores: Floats, true: Ints, groups: NDArray[Any] | None = None) -> Figure:
+def auroc(scores: Floats, true: Ints, groups: NDArray[Any] | None = None, widened: float = 1.0) -> Figure:
     """How likely a case of a class has a higher score for it than a case of another, averaged over the classes.
 
     `scores` is (n, k), or (n,) for the second of two classes; `true` holds places of classes. The variance is DeLong's
     (DeLong, DeLong and Clarke-Pearson, Biometrics 44, 1988), the interval its logit's; rows of one of `groups` are
-    taken as one observation. None where only one class occurs.
+    taken as one observation, and the standard error is `widened`. None where only one class occurs.
     """
     columns = {1: scores} if scores.ndim == 1 else {k: scores[:, k] for k in range(scores.shape[1])}
     if scores.ndim == 2 and scores.shape[1] == 2:
@@ -122,7 +122,8 @@ def auroc(scores: Floats, true: Ints, groups: NDArray[Any] | None = None) -> Fig
     if groups is not None:
         _, codes = np.unique(groups, return_inverse=True)
         influence = np.bincount(codes, influence)
-    return figure(value, _logit_interval(value, math.sqrt(float(influence @ influence)) / len(true)), len(true))
+    error = widened * math.sqrt(float(influence @ influence)) / len(true)
+    return figure(value, _logit_interval(value, error), len(true))
 
 
 def _auroc(score: Floats, positive: NDArray[np.bool_]) -> tuple[float, Floats] | None:
