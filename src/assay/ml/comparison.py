@@ -251,14 +251,7 @@ def _latency_of_calls(used: Row) -> Side:
 
 
 def _levels(mean: float, p50: float | None, p95: float | None) -> str:
-    return f"{milliseconds(mean)} (p50 {milliseconds(p50)}, p95 {milliseconds(p95)})"
-
-
-def milliseconds(duration: float | None) -> str:
-    """As figures.milliseconds, with microseconds where a classical model is that quick."""
-    if duration is None or duration >= 9.95:
-        return figures.milliseconds(duration)
-    return f"{duration:.1f} ms" if duration >= 1 else f"{duration * 1000:.0f} µs"
+    return f"{figures.duration(mean)} (p50 {figures.duration(p50)}, p95 {figures.duration(p95)})"
 
 
 def _failures(speed: Row) -> Side:
