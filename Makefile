@@ -17,7 +17,7 @@ demo: install
 
 test: install
 	@scripts/ensure-chromium
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: install
 	@$(BIN)/ruff check .

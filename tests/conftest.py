@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import secrets
 import shutil
-import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,7 +20,9 @@ import hypothesis
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+from streamlit.components.v2 import manifest_scanner
 
+from assay.cli import main
 from assay.client.monitor import Monitor, connect
 from assay.simulate.provider import running_provider
 from assay.store.connect import Store, open_store
@@ -48,11 +49,39 @@ CHROMIUM_ARGUMENTS = [
 ]
 
 
+LONGEST_FIRST = ("dashboard", "durability", "client_spool", "cli", "conversations_page", "demo", "auth", "truth")
+"""Files that take long begin early, so that no process waits for another at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {f"test_{name}": place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
+
 @pytest.fixture(autouse=True)
 def _wide_terminal() -> None:
     """Commands that run in this process write lines of one width, whatever was set when they were imported."""
     if options := sys.modules.get("assay.cli_options"):
         options.console.width = 200
+
+
+# Forked from a process that has imported them: half of what a start costs is imports. What Streamlit would look for
+# in every installed package, components of others, no test needs; there are many packages here.
+FORKED = multiprocessing.get_context("forkserver")
+FORKED.set_forkserver_preload(["assay.cli", "assay.server.serve"])
+
+
+def _serve(directory: Path, environment: dict[str, str]) -> None:
+    """`assay serve` as a process of its own."""
+    os.chdir(directory)
+    os.environ.clear()
+    os.environ.update(environment)
+    with (directory / "server.log").open("ab", buffering=0) as log:
+        for standard in (1, 2):
+            os.dup2(log.fileno(), standard)
+    manifest_scanner.scan_component_manifests = lambda: []
+    sys.argv = ["assay", "serve"]
+    main()
 
 
 class Server:
@@ -64,7 +93,7 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}"
         own = {"ASSAY_PORT": str(self.port), "ASSAY_STORE": str(directory / "data")}
         self._environment = {**os.environ, **own, **environment}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Any = None
 
     @property
     def pid(self) -> int:
@@ -76,11 +105,10 @@ class Server:
         return (self.directory / "server.log").read_text()
 
     def start(self) -> Server:
-        command = [sys.executable, "-m", "assay", "serve"]
-        with (self.directory / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(command, cwd=self.directory, env=self._environment, stdout=log, stderr=log)
+        self._process = FORKED.Process(target=_serve, args=(self.directory, self._environment))
+        self._process.start()
         deadline = time.monotonic() + 60
-        while self._process.poll() is None and time.monotonic() < deadline:
+        while self._process.is_alive() and time.monotonic() < deadline:
             try:
                 if httpx.get(f"{self.url}/api/health", timeout=5).status_code in (200, 401):
                     return self
@@ -91,13 +119,14 @@ class Server:
     def kill(self) -> None:
         """kill -9: no time to finish anything."""
         assert self._process
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait(10)
+        self._process.kill()
+        self._process.join(10)
 
     def stop(self) -> int:
         assert self._process
         self._process.terminate()
-        return self._process.wait(20)
+        self._process.join(20)
+        return self._process.exitcode
 
     def post(self, spans: ExportTraceServiceRequest | bytes, **headers: str) -> httpx.Response:
         body = spans if isinstance(spans, bytes) else spans.SerializeToString()
