@@ -14,7 +14,7 @@ from assay.ml.comparison import comparison
 from assay.ml.conversations import language
 from assay.ml.drift import drift
 from assay.ml.inputs import data_quality
-from assay.ml.models import models, newest
+from assay.ml.models import models
 from assay.ml.performance import estimate, performance
 from assay.ml.window import Window, read_rows
 from assay.quality.words import load_words
@@ -164,15 +164,12 @@ def test_data_quality_says_in_words_what_is_wrong_with_each_feature(store: Store
     ]
 
 
-def test_models_are_listed_with_their_newest_predictions_and_labels(store: Store, project: str) -> None:
+def test_models_are_listed_with_their_predictions_and_labels(store: Store, project: str) -> None:
     rows, truth = _traffic(project, 20, model_version="2")
     keep(store, rows, labels(rows[-1:], truth[-1:]))
     [listed] = models(store, project)
     assert (listed["model"], listed["rows"], listed["labels"], listed["versions"]) == ("churn", 20, 1, ["2"])
     assert (listed["p50_latency_ms"], listed["error_rate"]) == (2.0, 0.0)
-    first, second = newest(store, Window(model="churn", project=project), 2)
-    assert (first["prediction_id"], first["label"], second["label"]) == (rows[-1].prediction_id, truth[-1], None)
-    assert first["features"] == {**rows[-1].numbers, **rows[-1].categories}
 
 
 def test_the_comparison_says_unknown_where_nothing_was_measured_and_counts_inputs_that_came_twice(

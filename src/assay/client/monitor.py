@@ -192,10 +192,6 @@ class Monitor(Api):
         """Missing, infinite, out of range, new, constant or changed features, and errors by type."""
         return self._of_model(model, "data-quality", filters)
 
-    def model_predictions(self, model: str, **filters: Any) -> list[Answer]:
-        """The newest predictions with features and labels; limit=."""
-        return self._of_model(model, "predictions", filters)["predictions"]
-
     def drift(self, **filters: Any) -> Answer:
         """What moved in LLM calls against the period before (since=) or versus_...=: prompts, lengths, scores."""
         return self._get_slowly("/drift", filters)

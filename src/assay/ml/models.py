@@ -1,12 +1,10 @@
-"""Which classical models there are, and their newest predictions."""
+"""Which classical models there are."""
 
 from __future__ import annotations
 
-import math
 from datetime import datetime
 from typing import Any
 
-from assay.ml.window import FROM_LABELS, OF_LABEL, Window, known_model
 from assay.store.connect import Row, Store
 
 MOST_MODELS = 500
@@ -49,37 +47,6 @@ def models(
     )
     told = {(row["project"], row["model"]): row["labels"] for row in labels}
     return [_model(row, told) for row in rows]
-
-
-def newest(store: Store, window: Window, limit: int = 50) -> list[Row]:
-    """The newest predictions with their features and, where it has come, their label. Raises NotFound."""
-    known_model(store, window)
-    where, parameters = window.where()
-    # Cut first: only the labels of these are looked for.
-    chosen = f"{where} ORDER BY predicted_at DESC, prediction_id LIMIT {{limit:UInt32}}"
-    rows = store.query(
-        f"""
-        SELECT p.prediction_id AS prediction_id, p.known_as AS key, p.predicted_at AS predicted_at,
-            p.model_version AS version, p.prediction AS prediction, p.confidence AS confidence,
-            p.latency_ms AS latency_ms, p.status AS status, p.error_type AS error_type,
-            substringUTF8(p.error_message, 1, 500) AS error_message,
-            p.numbers AS numbers, p.categories AS categories, {OF_LABEL}
-        FROM (SELECT *, if(key = '', prediction_id, key) AS known_as FROM predictions FINAL WHERE {chosen}) AS p
-        {FROM_LABELS.format(where=chosen)}
-        ORDER BY p.predicted_at DESC, p.prediction_id
-        """,
-        {**parameters, "limit": limit},
-    )
-    return [_prediction(row) for row in rows]
-
-
-def _prediction(row: Row) -> Row:
-    came, _ = row.pop("labelled_micros") > 0, row.pop("of_id")
-    row.pop("label_value")
-    row["label"] = row["label"] if came else None
-    numbers, categories = row.pop("numbers"), row.pop("categories")
-    known = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-    return {**row, "features": {**known, **categories}}
 
 
 def _model(row: Row, labels: dict[tuple[str, str], int]) -> Row:

@@ -23,7 +23,7 @@ from assay.analytics.selection import DIMENSIONS, moment
 from assay.analytics.summaries import quality, quality_by, usage, usage_by
 from assay.analytics.trends import latencies, trends
 from assay.config import Config
-from assay.errors import AssayError, NotFound, StoreError, StoreUnavailable
+from assay.errors import AssayError, MalformedTelemetry, NotFound, StoreError, StoreUnavailable
 from assay.ingest.pricing import Prices
 from assay.ingest.receiver import RETRY_AFTER_SECONDS
 from assay.ingest.reprice import reprice
@@ -37,6 +37,7 @@ from assay.server.docs import docs_page
 from assay.server.feedback import NewScore, store_score
 from assay.server.files_api import add_export
 from assay.server.models_api import comparison_routes, model_routes
+from assay.server.predictions_api import WRITES
 from assay.server.quality_api import add_quality_routes
 from assay.server.sql_api import sql_routes
 from assay.store.connect import Store
@@ -63,8 +64,9 @@ def api(
 
     thresholds_of = ProjectThresholds(store)
 
-    def after_what_was_acknowledged() -> None:
-        caught_up()
+    def after_what_was_acknowledged(request: Request) -> None:
+        if request.method != "POST" or request.scope["route"].path not in WRITES:
+            caught_up()
 
     app = FastAPI(
         title="Assay",
@@ -192,7 +194,7 @@ def api(
 
     @app.exception_handler(AssayError)
     def refuse(_: Request, error: AssayError) -> JSONResponse:
-        status = _STATUS.get(type(error), 400)
+        status = error.status if isinstance(error, MalformedTelemetry) else _STATUS.get(type(error), 400)
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None
         return JSONResponse({"error": str(error)}, status, headers)
 

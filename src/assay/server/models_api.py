@@ -17,7 +17,7 @@ from assay.ml.comparison import comparison
 from assay.ml.conversations import conversation_drift
 from assay.ml.drift import drift
 from assay.ml.inputs import data_quality
-from assay.ml.models import models, newest
+from assay.ml.models import models
 from assay.ml.performance import estimate, performance
 from assay.ml.window import Window
 from assay.quality.groups.embedding import load_embedder
@@ -85,7 +85,7 @@ Versus = Annotated[Window | None, Depends(versus)]
 
 
 def model_routes(store: Store) -> APIRouter:
-    """GET /models, /models/{model}/performance, estimated, drift, data-quality and predictions."""
+    """GET /models, /models/{model}/performance, estimated, drift and data-quality."""
     routes = APIRouter()
 
     @routes.get("/models", dependencies=[Depends(only_known)])
@@ -119,11 +119,6 @@ def model_routes(store: Store) -> APIRouter:
     def get_data_quality(asked: Asked, against: Versus) -> Response:
         """Missing, infinite, out of range, new, constant or changed features, and errors by type."""
         return as_json(data_quality(store, asked, against))
-
-    @routes.get("/models/{model:path}/predictions")
-    def get_newest(asked: Asked, limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> Response:
-        """The newest predictions with their features, and their labels where those have come."""
-        return as_json({"predictions": newest(store, asked, limit)})
 
     return routes
 

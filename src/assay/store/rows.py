@@ -77,5 +77,5 @@ def _map_array(values: Sequence[dict[str, Any]], type: Any) -> pa.Array[Any]:
 
 def _storable(value: Any) -> Any:
     if isinstance(value, dict):
-        return {valid_unicode(key): _storable(one) for key, one in value.items()}
+        return {valid_unicode(k): _storable(v) for k, v in value.items()}
     return valid_unicode(value) if isinstance(value, str) else value
