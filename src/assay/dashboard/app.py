@@ -15,7 +15,7 @@ import streamlit as st
 from assay.client.monitor import Monitor, connect
 from assay.dashboard import data
 from assay.dashboard.controls import controls
-from assay.dashboard.views import conversations, groups, health, overview, reports, sql
+from assay.dashboard.views import conversations, groups, health, models, overview, reports, sql
 from assay.dashboard.visit import Visit
 from assay.errors import AssayError
 
@@ -39,6 +39,7 @@ PLACES = (
     Place("Overview", ":material/monitoring:", "", overview.page),
     Place("Conversations", ":material/forum:", "conversations", conversations.page),
     Place("Questions", ":material/category:", "questions", groups.page),
+    Place("Models", ":material/model_training:", "models", models.page),
     Place("Reports", ":material/description:", "reports", reports.page),
     Place("SQL", ":material/database_search:", "sql", sql.page, controls=False),
     Place("Health", ":material/vital_signs:", "health", health.page, controls=False),
