@@ -37,6 +37,7 @@ from assay.server.cost_quality_api import cost_quality_routes
 from assay.server.docs import docs_page
 from assay.server.feedback import NewScore, store_score
 from assay.server.files_api import add_export
+from assay.server.models_api import comparison_routes, model_routes
 from assay.server.predictions_api import WRITES
 from assay.server.quality_api import add_quality_routes
 from assay.server.sql_api import sql_routes
@@ -102,6 +103,8 @@ def api(
     app.include_router(compare_routes(store))
     app.include_router(budget_routes(store, config.budget, config.timezone))
     app.include_router(sql_routes(store, config.sql))
+    app.include_router(model_routes(store))
+    app.include_router(comparison_routes(store))
 
     @app.get("/trends")
     def get_trends(
