@@ -180,7 +180,11 @@ class Engine:
             since = change.at - judged.window
             worst = worst_calls(self._store, rule, group, since, change.at, highest=_highest(rule))
         calls = [
-            {**call, "started_at": call["started_at"].isoformat(), "url": f"{self._url}/api/calls/{call['span_id']}"}
+            {
+                **call,
+                "started_at": call["started_at"].isoformat(),
+                "url": f"{self._url}/conversations?call={call['span_id']}",
+            }
             for call in worst
         ]
         return json.dumps({"figures": {**known, "window_seconds": judged.window}, "worst_calls": calls})

@@ -60,6 +60,14 @@ class Monitor(Api):
         """`scores` by name: mean with its interval (low, high), n, not_assessable, spread, `by_source`, `judged`."""
         return self._get("/quality", filters)
 
+    def distribution(self, **filters: Any) -> list[Answer]:
+        """How the values of each score are spread: `bins`, `n`, and the `judges` that gave them."""
+        return self._get("/quality/distribution", filters)["scores"]
+
+    def worst(self, score: str, **filters: Any) -> list[Answer]:
+        """The conversations that a score speaks of worst, with the reasons; limit=."""
+        return self._get("/quality/worst", {"score": score, **filters})["calls"]
+
     def trends(self, **filters: Any) -> Answer:
         """`points` over time, with bucket=, group_by=, metric= (one or a list) and tz= if wanted."""
         return self._get("/trends", filters)
@@ -70,6 +78,10 @@ class Monitor(Api):
         return _frame(
             [{**point, **point.pop("scores", {}), **_bounds(point.pop("intervals", {}))} for point in points], "bucket"
         )
+
+    def names(self) -> Answer:
+        """What there are calls of: `projects`, `models`, `environments`, `releases`; and when the `first_at` was."""
+        return self._get("/names", {})
 
     def top(self, group_by: str, **filters: Any) -> Answer:
         """`top`: users, sessions, prompts, models or another dimension by= cost, calls, tokens, latency or failures."""
@@ -90,6 +102,10 @@ class Monitor(Api):
     def costs(self, **filters: Any) -> Answer:
         """Cost split into input, output and what caching saved, and unpriced models; with group_by= also `groups`."""
         return self._get("/costs", filters)
+
+    def what_if(self, *models: str, **filters: Any) -> Answer:
+        """What the same conversations would have cost with each of `models`; as_provider= if names do not tell."""
+        return self._get("/costs/what-if", {"as_model": list(models), **filters})
 
     def speed(self, **filters: Any) -> Answer:
         """Percentiles of latency, time to first token and output tokens per second; `groups` by group_by=model."""
@@ -172,6 +188,45 @@ class Monitor(Api):
         """What is spent of each budget of the server's settings, and what it will be by the end of its period."""
         return self._get("/budgets", {})["budgets"]
 
+    def models(self, **filters: Any) -> list[Answer]:
+        """Classical models: project, model, versions, rows, labels, last_at, error_rate, latency."""
+        return self._get("/models", filters)["models"]
+
+    def model_performance(self, model: str, **filters: Any) -> Answer:
+        """How good it was where labels have come: figures, points; by= version or a feature, positive=, segment=."""
+        return self._of_model(model, "performance", filters)
+
+    def model_estimate(self, model: str, **filters: Any) -> Answer:
+        """How good it probably is before labels come, by its calibrated probabilities (CBPE)."""
+        return self._of_model(model, "estimated", filters)
+
+    def model_drift(self, model: str, **filters: Any) -> Answer:
+        """How far features, prediction and confidence moved from the reference, or from versus_since= (_until=)."""
+        return self._of_model(model, "drift", filters)
+
+    def model_data_quality(self, model: str, **filters: Any) -> Answer:
+        """Missing, infinite, out of range, new, constant or changed features, and errors by type."""
+        return self._of_model(model, "data-quality", filters)
+
+    def predictions(self, **filters: Any) -> Answer:
+        """One page: `predictions` with features and labels, newest first, and `next_cursor`; model=, limit=, ..."""
+        return self._get("/predictions", filters)
+
+    def drift(self, **filters: Any) -> Answer:
+        """What moved in LLM calls against the period before (since=) or versus_...=: prompts, lengths, scores."""
+        return self._get_slowly("/drift", filters)
+
+    def comparison(self, classical: str, **filters: Any) -> Answer:
+        """`aspects` of a classical model beside LLM calls; classical_project=, classical_version=."""
+        return self._get_slowly("/comparison", {**filters, "classical": classical})
+
+    def _of_model(self, model: str, question: str, filters: dict[str, Any]) -> Answer:
+        return self._get_slowly(f"/models/{quote(model, safe='')}/{question}", filters)
+
+    def _get_slowly(self, path: str, filters: dict[str, Any]) -> Any:
+        """What fits classifiers takes seconds where others work, too."""
+        return self._parsed(self._request("GET", path, filters, timeout=REPORT_SECONDS))
+
     def sql(self, query: str) -> Answer:
         """What a SELECT over calls, scores_wide and sessions finds: `columns`, `rows`, whether it was `truncated`."""
         return self._parsed(self._request("POST", "/sql", json={"query": query}, timeout=None))
@@ -225,7 +280,7 @@ class Monitor(Api):
         return self._get("/rules", {})
 
     def replay(self, rules: str | None = None, **asked: Any) -> Answer:
-        """What rules (a file's text, else the server's) would have done: since=, until=, only=, at_most_a_week=."""
+        """What rules (a text, else the server's) would have done: since=, until=, only=, at_most_a_week=, points=."""
         body = {"rules": rules, **asked}
         return self._parsed(self._request("POST", "/replay", json=given(body), timeout=None))
 
