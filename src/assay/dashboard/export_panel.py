@@ -67,5 +67,5 @@ def address(asked: dict[str, Any], format: str, columns: str) -> str:
 
 def command(asked: dict[str, Any], format: str, columns: str) -> str:
     """What a shell reads as the same question."""
-    filters = [word for name, value in asked.items() for word in (_OPTIONS.get(name, f"--{name}"), str(value))]
+    filters = [f"{_OPTIONS.get(name, f'--{name}')}={value}" for name, value in asked.items()]
     return shlex.join(["assay", "export", "-o", f"calls.{format}", "--columns", columns, *filters])
