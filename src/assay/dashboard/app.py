@@ -14,15 +14,21 @@ import streamlit as st
 
 from assay.client.monitor import Monitor, connect
 from assay.dashboard import data
-<<<<<<< HEAD
 from assay.dashboard.controls import SHARED, controls, set_controls
-from assay.dashboard.views import alerts, conversations, cost, groups, health, overview, quality, reports, sessions, sql
+from assay.dashboard.views import (
+    alerts,
+    conversations,
+    cost,
+    groups,
+    health,
+    models,
+    overview,
+    quality,
+    reports,
+    sessions,
+    sql,
+)
 from assay.dashboard.visit import GOING, Visit
-=======
-from assay.dashboard.controls import controls
-from assay.dashboard.views import conversations, groups, health, models, overview, reports, sql
-from assay.dashboard.visit import Visit
->>>>>>> h-mlask
 from assay.errors import AssayError
 
 NAMES_SECONDS = 60
@@ -46,13 +52,10 @@ PLACES = (
     Place("Conversations", ":material/forum:", "conversations", conversations.page),
     Place("Sessions", ":material/linear_scale:", "sessions", sessions.page),
     Place("Questions", ":material/category:", "questions", groups.page),
-<<<<<<< HEAD
     Place("Quality", ":material/grade:", "quality", quality.page),
     Place("Cost", ":material/payments:", "cost", cost.page),
     Place("Alerts", ":material/notifications:", "alerts", alerts.page, controls=False),
-=======
     Place("Models", ":material/model_training:", "models", models.page),
->>>>>>> h-mlask
     Place("Reports", ":material/description:", "reports", reports.page),
     Place("SQL", ":material/database_search:", "sql", sql.page, controls=False),
     Place("Health", ":material/vital_signs:", "health", health.page, controls=False),
