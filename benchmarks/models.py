@@ -34,7 +34,7 @@ from assay.ingest.arrow_columns import ARROW
 from assay.ingest.predictions import read_predictions
 from assay.store.connect import open_store
 from assay.store.predictions import insert_predictions
-from measuring import server, show
+from measuring import cpu_seconds, server, show
 
 FEATURES = 10
 BATCH = 1000
@@ -48,14 +48,14 @@ def main() -> None:
     parser.add_argument("--singles", type=int, default=2_000)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--only-storing", action="store_true")
     parser.add_argument("--wrapping", metavar="URL", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.wrapping:
         show("models: what wrapping costs", _wrapping(options.rounds))
         return
-    with tempfile.TemporaryDirectory() as directory, server(Path(directory), ASSAY_QUALITY__SCORERS="off") as (url, _):
-        _run_wrapping(options, url, "server there")
-    _run_wrapping(options, "http://127.0.0.1:9", "server away")
+    if not options.only_storing:
+        _measure_wrapping(options)
     runs = [_storing(options) for _ in range(options.repeat)]
     show(
         "models: stored predictions",
@@ -63,6 +63,12 @@ def main() -> None:
         median_rows_per_s=median(run["stored rows/s"] for run in runs),
         median_share_of_raw=median(run["share of raw"] for run in runs),
     )
+
+
+def _measure_wrapping(options: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as directory, server(Path(directory), ASSAY_QUALITY__SCORERS="off") as (url, _):
+        _run_wrapping(options, url, "server there")
+    _run_wrapping(options, "http://127.0.0.1:9", "server away")
 
 
 def _run_wrapping(options: argparse.Namespace, url: str, title: str) -> None:
@@ -122,21 +128,24 @@ def _cost(name: str, model: Any, rows: Any, rounds: int) -> dict[str, Any]:
 def _storing(options: argparse.Namespace) -> dict[str, Any]:
     requests = options.rows // options.batch
     with tempfile.TemporaryDirectory() as directory, Pool(options.connections) as senders:
-        with server(Path(directory), ASSAY_QUALITY__SCORERS="off") as (url, _):
+        with server(Path(directory), ASSAY_QUALITY__SCORERS="off") as (url, pid):
             jobs = [(url, options.batch, requests // options.connections, n) for n in range(options.connections)]
             senders.map(_prepare, jobs)
-            began = time.perf_counter()
+            began, spent = time.perf_counter(), sum(cpu_seconds(pid).values())
             waits = [wait for each in senders.map(_send, jobs, chunksize=1) for wait in each]
             elapsed = time.perf_counter() - began
+            spent = sum(cpu_seconds(pid).values()) - spent
             with connect(url) as monitor:
                 stored = monitor.health()["predictions"]["stored_predictions"]
             singles = _singles(url, options.singles)
-        raw = senders.apply(_raw_rate, (directory, stored, options.batch))
+        raw, raw_spent = senders.apply(_raw_rate, (directory, stored, options.batch))
     return {
         "stored rows/s": stored / elapsed,
         "raw engine rows/s": raw,
         "share of raw": stored / elapsed / raw,
         "stored": stored,
+        "server CPU us/row": spent / stored * 1e6,
+        "raw CPU us/row": raw_spent / stored * 1e6,
         **_percentiles(f"ack of {options.batch:,}", waits),
         **singles,
     }
@@ -206,16 +215,16 @@ def _body(rows: int, seed: int) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def _raw_rate(directory: str, rows: int, batch: int) -> float:
-    """Rows a second that the engine takes from one thread in blocks of a request, ready made."""
+def _raw_rate(directory: str, rows: int, batch: int) -> tuple[float, float]:
+    """Rows a second that the engine takes from one thread in blocks of a request, ready made, and its CPU seconds."""
     blocks = [read_predictions(_body(batch, 10**6 + n), ARROW, 86_400).rows for n in range(rows // batch)]
     store = open_store(f"{directory}/raw")
-    began = time.perf_counter()
+    began, spent = time.perf_counter(), time.process_time()
     for block in blocks:
         insert_predictions(store, block, time.time_ns() // 1000)
-    elapsed = time.perf_counter() - began
+    elapsed, spent = time.perf_counter() - began, time.process_time() - spent
     store.close()
-    return len(blocks) * batch / elapsed
+    return len(blocks) * batch / elapsed, spent
 
 
 if __name__ == "__main__":
