@@ -211,10 +211,6 @@ class Monitor(Api):
         """Missing, infinite, out of range, new, constant or changed features, and errors by type."""
         return self._of_model(model, "data-quality", filters)
 
-    def predictions(self, **filters: Any) -> Answer:
-        """One page: `predictions` with features and labels, newest first, and `next_cursor`; model=, limit=, ..."""
-        return self._get("/predictions", filters)
-
     def drift(self, **filters: Any) -> Answer:
         """What moved in LLM calls against the period before (since=) or versus_...=: prompts, lengths, scores."""
         return self._get_slowly("/drift", filters)
