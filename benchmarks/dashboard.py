@@ -13,7 +13,7 @@ import itertools
 import logging
 import os
 import random
-import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -22,13 +22,11 @@ from contextlib import ExitStack, contextmanager
 from importlib.resources import files
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any, NamedTuple
+from typing import Any
 from unittest.mock import patch
 
 import httpx
-from playwright.sync_api import BrowserContext, Page, sync_playwright
-from rich.console import Console
-from rich.progress import track
+from playwright.sync_api import BrowserContext, Page
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.testing.v1 import AppTest
@@ -37,17 +35,16 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from assay.store.connect import open_store
+from browsing import DRAWN, QUIET, Place, chromium, context_of
+from browsing import places as pages_of
 from measuring import chat_batch, server, show
 from seed import seed
 
-BROWSER = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 KINDS = ("Metric", "DataFrame", "VegaLiteChart", "IFrame", "Code", "Alert", "CaptionContainer", "Expander")
 _ANY = f"[data-testid=stMain] :is({', '.join(f'[data-testid=st{kind}]' for kind in KINDS)})"
 FIGURES = f"[...document.querySelectorAll('{_ANY}')].some(one => one.checkVisibility())"
 """What a reader can begin to read: a figure, a table, a chart, a report, or the words that there is nothing."""
 
-QUIET = "document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'"
-DRAWN = f"{QUIET} && !document.querySelector('[data-testid=stMain] [data-testid=stSkeleton]')"
 WATCH = f"""() => {{
     window.__drawn = 0;
     const counted = () => {{ if ({QUIET}) window.__drawn += 1; }};
@@ -56,13 +53,6 @@ WATCH = f"""() => {{
 
 SPANS_PER_S, BATCH, TEXT_BYTES = 1000, 50, 2000
 REDRAWN_SECONDS = 5.0
-
-
-class Place(NamedTuple):
-    """A page: its title in the navigation, and the last part of its address."""
-
-    title: str
-    url: str
 
 
 def main() -> None:
@@ -87,36 +77,15 @@ def main() -> None:
             seed(store, options.calls, options.days, options.text_bytes)
             store.close()
         url, _ = stack.enter_context(server(directory, ASSAY_QUALITY__SCORERS="off"))
-        with _chromium() as context:
-            places = [one for one in _places(context, url) if options.only.lower() in one.title.lower()]
-            rows = [
-                _page_row(context, url, place, options)
-                for place in track(places, "pages", console=Console(stderr=True))
-            ]
+        with chromium() as browser:
+            context = context_of(browser)
+            places = [one for one in pages_of(context, url) if options.only.lower() in one.title.lower()]
+            rows = list[dict[str, Any]]()
+            for place in places:
+                print(place.title, file=sys.stderr, flush=True)
+                rows.append(_page_row(context, url, place, options))
         acknowledged = _acknowledged(url, places, options) if options.seconds else {}
     show("dashboard", rows, range=options.range, load_before=load, load_after=os.getloadavg(), **acknowledged)
-
-
-@contextmanager
-def _chromium() -> Generator[BrowserContext]:
-    executable = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=BROWSER)
-        context = browser.new_context(viewport={"width": 1280, "height": 900}, timezone_id="UTC")
-        context.set_default_timeout(60_000)
-        yield context
-        browser.close()
-
-
-def _places(context: BrowserContext, url: str) -> list[Place]:
-    """The pages that the navigation shows: their titles and the last parts of their addresses."""
-    page = context.new_page()
-    page.goto(f"{url}/?refresh=off")
-    links = page.get_by_test_id("stTopNavLink")
-    links.first.wait_for()
-    found = [(link.inner_text().split("\n")[-1].strip(), link.get_attribute("href") or "") for link in links.all()]
-    page.close()
-    return [Place(title, href.rpartition("/")[2]) for title, href in found]
 
 
 def _page_row(context: BrowserContext, url: str, place: Place, options: argparse.Namespace) -> dict[str, Any]:
