@@ -65,10 +65,10 @@ def _file(place: Place, look: Look) -> str:
 
 
 def _calls(url: str) -> list[Place]:
-    """One call in full, of those that have tools or a session."""
+    """The newest call that was answered, in full."""
     with connect(url) as monitor:
-        calls = monitor.calls(limit=50, kind="llm")["calls"]
-    return [Place("One call", f"conversations?call={call['span_id']}") for call in calls[:1]]
+        calls = monitor.calls(limit=1, kind="llm", status="ok")["calls"]
+    return [Place("One call", f"conversations?call={call['span_id']}") for call in calls]
 
 
 def _picture(context: BrowserContext, url: str, place: Place, span: str, to: Path) -> bool:
