@@ -7,7 +7,9 @@ with assay.session("user_001"):
 """
 
 from assay.client.feedback import score
+from assay.client.labels import label
 from assay.client.llm import MonitoredLLM, MonitoredResponse
+from assay.client.model import MonitoredModel
 from assay.client.monitor import Monitor, connect
 from assay.client.observe import observe
 from assay.client.session import session
@@ -18,10 +20,12 @@ __all__ = [
     "AssayError",
     "Monitor",
     "MonitoredLLM",
+    "MonitoredModel",
     "MonitoredResponse",
     "connect",
     "flush",
     "init",
+    "label",
     "observe",
     "score",
     "session",

@@ -15,6 +15,7 @@ from assay.cli_compare import budgets, compare
 from assay.cli_doctor import doctor
 from assay.cli_files import export, import_
 from assay.cli_groups import groups, similar
+from assay.cli_models import conversation_drift, models
 from assay.cli_options import Host, Port, Project, Since, StoreUrl, Until, Url, asking, console
 from assay.cli_quality import quality
 from assay.cli_questions import costs, errors, sessions, speed, top, trends, usage
@@ -94,6 +95,8 @@ def demo(
 for question in (usage, trends, top, sessions, errors, costs, speed, compare, budgets, search, similar, sql, report):
     app.command()(question)
 app.add_typer(groups, name="groups")
+app.add_typer(models, name="models")
+app.command("drift")(conversation_drift)
 app.add_typer(quality, name="quality")
 app.add_typer(alerts, name="alerts")
 app.command()(export)

@@ -9,6 +9,7 @@ import typer
 from assay.cli_options import Json, StoreUrl, Url, asking, console, filtered, print_json
 from assay.errors import AssayError
 from assay.terminal_compare import budget_table, compare_table
+from assay.terminal_models import comparison_table
 
 DAYS = "7d"
 """What is compared where nobody says since when."""
@@ -30,6 +31,9 @@ def compare(
     with_until: Annotated[
         str | None, typer.Option(help="... and before then.  [default: where --since begins]")
     ] = None,
+    with_classical: Annotated[
+        str | None, typer.Option(help="Instead compare with this classical model: the lab's table, as measured.")
+    ] = None,
     as_json: Json = False,
     url: Url = None,
     store: StoreUrl = None,
@@ -38,12 +42,13 @@ def compare(
     versus = {"since": with_since, "until": with_until, "project": with_project}
     versus |= {"model": with_model, "release": with_release, **_pairs(others)}
     asked = {**filters, "since": filters["since"] or DAYS}
+    if with_classical is not None:
+        with asking(url, store) as monitor:
+            aspects = monitor.comparison(with_classical, **asked)
+        return print_json(aspects) if as_json else console.print(comparison_table(aspects))
     with asking(url, store) as monitor:
         found = monitor.compare(**asked, **{f"versus_{name}": value for name, value in versus.items()})
-    if as_json:
-        print_json(found)
-    else:
-        console.print(compare_table(found))
+    return print_json(found) if as_json else console.print(compare_table(found))
 
 
 def budgets(url: Url = None, store: StoreUrl = None, as_json: Json = False) -> None:

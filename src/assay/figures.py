@@ -28,6 +28,13 @@ def milliseconds(duration: float | None) -> str:
     return f"{duration / 1000:.2f} s" if duration < 10_000 else f"{duration / 1000:,.1f} s"
 
 
+def duration(ms: float | None) -> str:
+    """As milliseconds, finer where it is short: 1.5 ms, 735 µs."""
+    if ms is None or ms >= 9.95 or ms == 0:
+        return milliseconds(ms)
+    return f"{ms:.1f} ms" if ms >= 0.9995 else f"{ms * 1000:.0f} µs"
+
+
 def score(value: float | None) -> str:
     """0.731."""
     return UNKNOWN if value is None else f"{value:.3f}"

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from assay.analytics.buckets import Buckets, buckets
-from assay.analytics.means import FIGURES, GROUP, SHOWN_FIRST, SUMS, with_interval
+from assay.analytics.means import FIGURES, SAMPLE, SHOWN_FIRST, SUMS, sums_by, with_interval
 from assay.analytics.metrics import INPUT, METRICS, OUTPUT, SCORE, selected, unknown
 from assay.analytics.selection import Dimension, Selection, dimension
 from assay.store.connect import Row, Store
@@ -120,16 +120,10 @@ def _score_means(
 ) -> dict[Key, dict[str, Row]]:
     """By bucket and group, then by name of a score (all if none are named): n, mean and interval."""
     source, group, parameters = selection.scores_by(by, names)
+    keys = {"bucket": parts.start, "group": group, "name": "name", "source": "source", **SAMPLE}
     rows = store.query(
-        f"""
-        SELECT bucket, group, name, source, {FIGURES}
-        FROM (
-            SELECT {parts.start} AS bucket, {group} AS group, name, source, {GROUP} AS sample, {SUMS}
-            FROM {source}
-            GROUP BY bucket, group, name, source, sample
-        )
-        GROUP BY bucket, group, name, source
-        """,
+        f"SELECT bucket, group, name, source, {FIGURES} FROM ({sums_by(keys, SUMS, source)})"
+        " GROUP BY bucket, group, name, source",
         {**parameters, **parts.parameters},
     )
     shown: dict[str, str] = {}

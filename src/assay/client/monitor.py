@@ -188,6 +188,41 @@ class Monitor(Api):
         """What is spent of each budget of the server's settings, and what it will be by the end of its period."""
         return self._get("/budgets", {})["budgets"]
 
+    def models(self, **filters: Any) -> list[Answer]:
+        """Classical models: project, model, versions, rows, labels, last_at, error_rate, latency."""
+        return self._get("/models", filters)["models"]
+
+    def model_performance(self, model: str, **filters: Any) -> Answer:
+        """How good it was where labels have come: figures, points; by= version or a feature, positive=, segment=."""
+        return self._of_model(model, "performance", filters)
+
+    def model_estimate(self, model: str, **filters: Any) -> Answer:
+        """How good it probably is before labels come, by its calibrated probabilities (CBPE)."""
+        return self._of_model(model, "estimated", filters)
+
+    def model_drift(self, model: str, **filters: Any) -> Answer:
+        """How far features, prediction and confidence moved from the reference, or from versus_since= (_until=)."""
+        return self._of_model(model, "drift", filters)
+
+    def model_data_quality(self, model: str, **filters: Any) -> Answer:
+        """Missing, infinite, out of range, new, constant or changed features, and errors by type."""
+        return self._of_model(model, "data-quality", filters)
+
+    def drift(self, **filters: Any) -> Answer:
+        """What moved in LLM calls against the period before (since=) or versus_...=: prompts, lengths, scores."""
+        return self._get_slowly("/drift", filters)
+
+    def comparison(self, classical: str, **filters: Any) -> Answer:
+        """`aspects` of a classical model beside LLM calls; classical_project=, classical_version=."""
+        return self._get_slowly("/comparison", {**filters, "classical": classical})
+
+    def _of_model(self, model: str, question: str, filters: dict[str, Any]) -> Answer:
+        return self._get_slowly(f"/models/{quote(model, safe='')}/{question}", filters)
+
+    def _get_slowly(self, path: str, filters: dict[str, Any]) -> Any:
+        """What fits classifiers takes seconds where others work, too."""
+        return self._parsed(self._request("GET", path, filters, timeout=REPORT_SECONDS))
+
     def sql(self, query: str) -> Answer:
         """What a SELECT over calls, scores_wide and sessions finds: `columns`, `rows`, whether it was `truncated`."""
         return self._parsed(self._request("POST", "/sql", json={"query": query}, timeout=None))
@@ -298,6 +333,20 @@ class Monitor(Api):
             return self._parsed(self._request("POST", "/import", replacing, content=body, timeout=120))
 
         return import_file(send, Path(path), format=format, project=project, zone=zone, progress=progress)
+
+    def predictions(self, **filters: Any) -> Answer:
+        """One page of a classical model's predictions, newest first, with labels: `predictions` and `next_cursor`.
+
+        Filters are project=, model=, model_version=, key=, prediction_id=, status=, since=, until=; reference=True asks
+        for the rows that others are compared with. Also limit=, cursor=.
+        """
+        if "reference" in filters:
+            filters["reference"] = str(filters["reference"]).lower()
+        return self._get("/predictions", filters)
+
+    def labels(self, **filters: Any) -> list[Answer]:
+        """How many `labels` each model has, and how many are `unmet`: of no prediction that is stored."""
+        return self._get("/labels", filters)["models"]
 
     def score(self, span_id: str, name: str, value: float | None = None, **more: str) -> Answer:
         """Store a score at once and answer with what was stored; `assay.score` does it in the background."""

@@ -84,6 +84,7 @@ _GENAI_NAMES = frozenset(
 
 log = logging.getLogger(__name__)
 _started: dict[str, Address] = {}
+_spool_choice: list[str | os.PathLike[str] | Literal[False] | None] = []
 
 
 def init(
@@ -108,11 +109,13 @@ def init(
     While the server is away, spans wait in a private directory of at most ASSAY_SPOOL_MB megabytes (default
     256; the oldest are dropped first), and this or a later process with the same `url` delivers them.
     `spool` is the directory to make it in (default ASSAY_SPOOL_DIR, else the user's cache); with False, or
-    ASSAY_SPOOL_MB=0, nothing is written to disk and a few MB wait in memory. Scores wait in memory only.
+    ASSAY_SPOOL_MB=0, nothing is written to disk and a few MB wait in memory. Predictions and labels of classical
+    models wait in the same way, scores in memory only.
     """
     if "address" in _started:
         return
     where = _started["address"] = address(url, api_key)
+    _spool_choice.append(spool)
     for name, value in _CONVENTION.items():
         os.environ.setdefault(name, value)
     try:
@@ -137,14 +140,32 @@ def server() -> Address:
     return _started.get("address") or address()
 
 
+def origin() -> dict[str, str]:
+    """Project, service and environment that `init`, or OTEL_RESOURCE_ATTRIBUTES with it, named; without them {}."""
+    provider = trace.get_tracer_provider()
+    named = provider.resource.attributes if isinstance(provider, TracerProvider) else {}
+    keys = {"project": "assay.project", "service": "service.name", "environment": "deployment.environment.name"}
+    told = {name: str(named.get(key, "")) for name, key in keys.items()}
+    return {name: value for name, value in told.items() if value and not value.startswith("unknown_service")}
+
+
 def server_is_away() -> bool:
     """Whether the server did not answer when spans were last sent."""
     return any(exporter.away for exporter in _exporters)
 
 
+def spool_for(what: str) -> Spool:
+    """Where what is no span waits: in a directory of that name within the one for spans."""
+    spool = _spool(server(), _spool_choice[0] if _spool_choice else None, what)
+    if spool.directory:
+        spool.directory = spool.directory / what
+    return spool
+
+
 def flush(timeout_seconds: float = 10.0) -> bool:
     """Send what waits now; False if it could not be sent, or not in time. Never raises."""
     from assay.client.feedback import flush_scores
+    from assay.client.row_delivery import flush_rows
 
     deadline = time.monotonic() + timeout_seconds
     spans = threading.Thread(target=_flush_spans, args=(deadline,), name="assay-flush", daemon=True)
@@ -153,7 +174,8 @@ def flush(timeout_seconds: float = 10.0) -> bool:
     spans.start()
     spans.join(timeout_seconds)
     sent = not spans.is_alive() and not any(exporter.failed for exporter in _exporters)
-    return flush_scores(max(deadline - time.monotonic(), 0)) and sent
+    scored = flush_scores(max(deadline - time.monotonic(), 0))
+    return flush_rows(max(deadline - time.monotonic(), 0)) and scored and sent
 
 
 class _Noting(SpanExporter):
@@ -204,16 +226,16 @@ def _flush_at_exit(_: object) -> None:
     util.Finalize(None, flush, args=(CHILD_EXIT_SECONDS,), exitpriority=100)
 
 
-def _spool(where: Address, chosen: str | os.PathLike[str] | Literal[False] | None) -> Spool:
+def _spool(where: Address, chosen: str | os.PathLike[str] | Literal[False] | None, what: str = "spans") -> Spool:
     megabytes = os.environ.get("ASSAY_SPOOL_MB", "")
     limit_bytes = int(float(megabytes if _NUMBER.fullmatch(megabytes) else DEFAULT_MB) * 1_000_000)
     if chosen is False or not limit_bytes:
-        return Spool(None, 0)
+        return Spool(None, 0, what)
     try:
-        return Spool(spool_directory(where.url, chosen or None), limit_bytes)
+        return Spool(spool_directory(where.url, chosen or None), limit_bytes, what)
     except (RuntimeError, OSError) as error:
-        log.warning("assay.init(): no directory for spans to wait in (%s): set ASSAY_SPOOL_DIR", error)
-        return Spool(None, 0)
+        log.warning("assay: no directory for %s to wait in (%s): set ASSAY_SPOOL_DIR", what, error)
+        return Spool(None, 0, what)
 
 
 def _provider(service: str | None, project: str | None, environment: str | None, release: str | None) -> TracerProvider:

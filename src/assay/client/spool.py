@@ -1,8 +1,8 @@
-"""Where serialised spans wait while the server is away: files of one batch each in a private, bounded directory.
+"""Where what is to be sent waits while the server is away: files of one batch each in a private, bounded directory.
 
-In: OTLP request bodies. Out: the same bytes, oldest first, in this process or a later one. A batch is written
-under another name and renamed, so a reader never sees half of one; one process at a time delivers, by a file
-lock that dies with it. Where the disk takes nothing, a small part of memory does. Whatever is dropped is counted.
+In: request bodies, of spans in OTLP or of rows. Out: the same bytes, oldest first, in this process or a later one. A
+batch is written under another name and renamed, so a reader never sees half of one; one process at a time delivers, by
+a file lock that dies with it. Where the disk takes nothing, a small part of memory does. What is dropped is counted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ log = logging.getLogger("assay")
 
 
 class Batch(NamedTuple):
-    """Some spans as they are sent; `file` is None for those that wait in memory."""
+    """Some spans or rows as they are sent; `file` is None for those that wait in memory."""
 
     body: bytes
     spans: int
@@ -41,10 +41,14 @@ class Batch(NamedTuple):
 
 
 class Spool:
-    """Batches that wait, oldest first. `directory` None keeps them in memory only. Never raises OSError."""
+    """Batches that wait, oldest first. `directory` None keeps them in memory only. Never raises OSError.
 
-    def __init__(self, directory: Path | None, limit_bytes: int) -> None:
+    `what` they hold is told in messages.
+    """
+
+    def __init__(self, directory: Path | None, limit_bytes: int, what: str = "spans") -> None:
         self.directory = directory
+        self._what = what
         self.dropped_spans = 0
         self._limit_bytes = limit_bytes
         self._room_bytes = 0
@@ -65,7 +69,9 @@ class Spool:
                 self._write(self.directory, body, spans)
                 return
             except OSError as error:
-                self._warn_once("write", f"cannot keep spans in {self.directory} ({error}); a few wait in memory")
+                self._warn_once(
+                    "write", f"cannot keep {self._what} in {self.directory} ({error}): a few wait in memory"
+                )
         with self._lock:
             self._memory.append(Batch(body, spans))
             while sum(len(batch.body) for batch in self._memory) > MEMORY_BYTES:
@@ -89,7 +95,9 @@ class Spool:
             batch.file.unlink(missing_ok=True)
         except OSError as error:
             self._stuck.add(batch.file)
-            self._warn_once("remove", f"cannot remove delivered spans ({error}); the next start sends them again")
+            self._warn_once(
+                "remove", f"cannot remove delivered {self._what} ({error}); the next start sends them again"
+            )
 
     @contextmanager
     def claimed(self) -> Generator[bool]:
@@ -158,7 +166,9 @@ class Spool:
 
     def _drop(self, spans: int) -> None:
         self.dropped_spans += spans
-        self._warn_once("drop", "there is no room for more spans to wait; the oldest are dropped (ASSAY_SPOOL_MB)")
+        self._warn_once(
+            "drop", f"there is no room for more {self._what} to wait; the oldest are dropped (ASSAY_SPOOL_MB)"
+        )
 
     def _warn_once(self, topic: str, text: str) -> None:
         if topic not in self._warned:

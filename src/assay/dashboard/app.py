@@ -15,7 +15,19 @@ import streamlit as st
 from assay.client.monitor import Monitor, connect
 from assay.dashboard import data
 from assay.dashboard.controls import SHARED, controls, set_controls
-from assay.dashboard.views import alerts, conversations, cost, groups, health, overview, quality, reports, sessions, sql
+from assay.dashboard.views import (
+    alerts,
+    conversations,
+    cost,
+    groups,
+    health,
+    models,
+    overview,
+    quality,
+    reports,
+    sessions,
+    sql,
+)
 from assay.dashboard.visit import GOING, Visit
 from assay.errors import AssayError
 
@@ -43,6 +55,7 @@ PLACES = (
     Place("Quality", ":material/grade:", "quality", quality.page),
     Place("Cost", ":material/payments:", "cost", cost.page),
     Place("Alerts", ":material/notifications:", "alerts", alerts.page, controls=False),
+    Place("Models", ":material/model_training:", "models", models.page),
     Place("Reports", ":material/description:", "reports", reports.page),
     Place("SQL", ":material/database_search:", "sql", sql.page, controls=False),
     Place("Health", ":material/vital_signs:", "health", health.page, controls=False),

@@ -5,9 +5,21 @@ from __future__ import annotations
 from datetime import datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from assay.figures import UNKNOWN, count, dollars, milliseconds, name, percent, score
+from assay.figures import UNKNOWN, count, dollars, duration, milliseconds, name, percent, score
 
-__all__ = ["UNKNOWN", "clock", "count", "dollars", "milliseconds", "name", "percent", "score", "span", "zone"]
+__all__ = [
+    "UNKNOWN",
+    "clock",
+    "count",
+    "dollars",
+    "duration",
+    "milliseconds",
+    "name",
+    "percent",
+    "score",
+    "span",
+    "zone",
+]
 
 
 def clock(moment: str, zone: str | None, now: datetime) -> str:

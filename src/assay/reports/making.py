@@ -16,7 +16,7 @@ from assay.analytics.costs import costs
 from assay.analytics.errors import errors
 from assay.analytics.groups import groups
 from assay.analytics.selection import EARLIEST, LATENCIES, TAG, Selection
-from assay.analytics.summaries import quality, usage, usage_by
+from assay.analytics.summaries import quality, usage
 from assay.analytics.trends import latencies, trends
 from assay.analytics.worst import worst_calls
 from assay.errors import AssayError
@@ -237,7 +237,7 @@ def _score(name: str, row: Row, former: Row | None, verdict: Verdict) -> Headlin
 
 
 def _drivers(store: Store, selection: Selection, used: Row, dimension: str) -> Drivers:
-    rows = usage_by(store, selection, dimension)
+    rows = usage(store, selection, dimension)["groups"]
     if dimension != "model" and not any(row["group"] for row in rows):
         rows = []
     if dimension == "project" and len(rows) < 2:

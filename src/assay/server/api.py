@@ -20,10 +20,10 @@ from assay.analytics.doctor import findings, server_findings
 from assay.analytics.ppi import with_judged
 from assay.analytics.search import FIELDS
 from assay.analytics.selection import DIMENSIONS, moment
-from assay.analytics.summaries import quality, quality_by, usage, usage_by
+from assay.analytics.summaries import quality, quality_by, usage
 from assay.analytics.trends import latencies, trends
 from assay.config import Config
-from assay.errors import AssayError, NotFound, StoreError, StoreUnavailable
+from assay.errors import AssayError, MalformedTelemetry, NotFound, StoreError, StoreUnavailable
 from assay.ingest.pricing import Prices
 from assay.ingest.receiver import RETRY_AFTER_SECONDS
 from assay.ingest.reprice import reprice
@@ -37,6 +37,8 @@ from assay.server.cost_quality_api import cost_quality_routes
 from assay.server.docs import docs_page
 from assay.server.feedback import NewScore, store_score
 from assay.server.files_api import add_export
+from assay.server.models_api import comparison_routes, model_routes
+from assay.server.predictions_api import WRITES
 from assay.server.quality_api import add_quality_routes
 from assay.server.sql_api import sql_routes
 from assay.store.connect import Store
@@ -63,8 +65,9 @@ def api(
 
     thresholds_of = ProjectThresholds(store)
 
-    def after_what_was_acknowledged() -> None:
-        caught_up()
+    def after_what_was_acknowledged(request: Request) -> None:
+        if request.method != "POST" or request.scope["route"].path not in WRITES:
+            caught_up()
 
     app = FastAPI(
         title="Assay",
@@ -83,8 +86,7 @@ def api(
     @app.get("/usage")
     def get_usage(selected: Selected, group_by: Annotated[str | None, one_of(DIMENSIONS)] = None) -> Response:
         """Conversations, cost, tokens and latency; with `group_by` also for each of its values."""
-        groups = {"groups": usage_by(store, selected, group_by)} if group_by else {}
-        return as_json(usage(store, selected) | groups)
+        return as_json(usage(store, selected, group_by))
 
     @app.get("/quality")
     def get_quality(selected: Selected, group_by: Annotated[str | None, one_of(DIMENSIONS)] = None) -> Response:
@@ -101,6 +103,8 @@ def api(
     app.include_router(compare_routes(store))
     app.include_router(budget_routes(store, config.budget, config.timezone))
     app.include_router(sql_routes(store, config.sql))
+    app.include_router(model_routes(store))
+    app.include_router(comparison_routes(store))
 
     @app.get("/trends")
     def get_trends(
@@ -191,7 +195,7 @@ def api(
 
     @app.exception_handler(AssayError)
     def refuse(_: Request, error: AssayError) -> JSONResponse:
-        status = _STATUS.get(type(error), 400)
+        status = error.status if isinstance(error, MalformedTelemetry) else _STATUS.get(type(error), 400)
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None
         return JSONResponse({"error": str(error)}, status, headers)
 

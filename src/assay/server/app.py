@@ -24,6 +24,7 @@ from assay.ingest.batch import SPAN_SCHEMA, Batch, commit
 from assay.ingest.figures import figures
 from assay.ingest.grpc import grpc_server
 from assay.ingest.journal import Journal, journal_directory
+from assay.ingest.prediction_receiver import PredictionReceiver
 from assay.ingest.pricing import Prices
 from assay.ingest.reader import Reader
 from assay.ingest.readers import Readers, Settings
@@ -42,6 +43,7 @@ from assay.server.api import api
 from assay.server.auth import RequireKey
 from assay.server.files_api import add_import
 from assay.server.groups_api import add_group_routes
+from assay.server.predictions_api import add_predictions
 from assay.server.reports_api import add_reports
 from assay.store.connect import Store, open_store
 from assay.store.housekeeping import Housekeeper
@@ -66,6 +68,8 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
         stack.callback(readers.close)
         receiver = Receiver(writer, readers, config.ingest)
         writer.replay(readers.take)
+        predictions = PredictionReceiver(store, config.ingest)
+        stack.callback(predictions.close)
         prices = Prices(config.prices)
         settler = Settler(store, writer.rewrite, lambda span: figures(span, prices), lambda: writer.committed_at)
         stack.callback(settler.stop)
@@ -85,7 +89,7 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
         housekeeper = Housekeeper(store)
         stack.callback(housekeeper.stop)
         housekeeper.start()
-        health = Health(store, journal, writer, receiver, readers, settler, scoring, judge, groups)
+        health = Health(store, journal, writer, receiver, readers, settler, scoring, judge, groups, predictions)
         circumstances = Circumstances(version=VERSION, url=url, prices=prices, health=lambda: health.figures()[1])
         alerting = Alerting(store, config, url, health.figures, circumstances)
         stack.callback(alerting.stop)
@@ -109,6 +113,7 @@ def running(config: Config, url: str) -> Generator[ASGIApp]:
         add_import(
             answers, store, readers.take, lambda batch: writer.submit(batch).result(), config.ingest.max_body_bytes
         )
+        add_predictions(answers, store, predictions)
         add_reports(answers, store, circumstances, config.report, lambda: alerting.engine.book)
         # Spans and questions do not pass through the dashboard's own middleware.
         yield Starlette(
@@ -141,6 +146,9 @@ def answering(config: Config, url: str) -> Generator[ASGIApp]:
         add_group_routes(answers, store, grouping, lambda: grouping.catch_up(newest_commit(store)))
         reader = Reader(Prices(config.prices), config.ingest.max_future_seconds)
         add_import(answers, store, reader.take, partial(kept, store), config.ingest.max_body_bytes)
+        predictions = PredictionReceiver(store, config.ingest)
+        stack.callback(predictions.close)
+        add_predictions(answers, store, predictions)
         add_reports(answers, store, Circumstances(version=VERSION, prices=Prices(config.prices)), config.report)
         yield Starlette(routes=[Mount("/api", answers)])
 
@@ -169,6 +177,7 @@ class Health:
         scoring: LiveScoring,
         judge: LiveJudge | None,
         groups: LiveGroups,
+        predictions: PredictionReceiver,
     ) -> None:
         self._journal = journal
         self._settler = settler
@@ -179,6 +188,7 @@ class Health:
         self._scoring = scoring
         self._judge = judge
         self._groups = groups
+        self._predictions = predictions
         self.alerting: Alerting | None = None
         self._started = time.monotonic()
 
@@ -201,6 +211,7 @@ class Health:
                 "reading_processes": len(self._readers.process_ids),
                 "last_commit_at": self._writer.committed_at / 1e6 or None,
             },
+            "predictions": self._predictions.figures(),
             "settle": {"lag_seconds": self._settler.lag_seconds},
             "quality": self._scoring.figures(),
             "judge": self._judge.figures() if self._judge else None,

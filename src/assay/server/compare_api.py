@@ -27,7 +27,7 @@ Pair = tuple[Selection, Selection]
 def compare_routes(store: Store) -> APIRouter:
     """The route."""
     router = APIRouter()
-    asked: Any = Depends(_pairs())
+    asked: Any = Depends(pairs())
 
     @router.get("/compare", dependencies=[Depends(only_known)])
     def get_compare(pair: Pair = asked) -> Response:
@@ -56,7 +56,7 @@ def budget_routes(store: Store, wanted: Sequence[Budget], timezone: str) -> APIR
     return router
 
 
-def _pairs() -> Callable[..., Pair]:
+def pairs() -> Callable[..., Pair]:
     """A dependency that has every parameter of `selection` twice, once with the prefix."""
     own = list(inspect.signature(selection, eval_str=True).parameters.values())
     others = [one.replace(name=PREFIX + one.name) for one in own]

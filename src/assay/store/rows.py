@@ -20,6 +20,7 @@ _ARROW_TYPES: dict[Any, pa.DataType] = {
     int | None: pa.int64(),
     float | None: pa.float64(),
     dict[str, str]: pa.map_(pa.string(), pa.string()),
+    dict[str, float]: pa.map_(pa.string(), pa.float64()),
 }
 
 
@@ -64,17 +65,17 @@ def _column(values: Sequence[Any], field: pa.Field[Any]) -> pa.Array[Any]:
         return build([_storable(value) for value in values], field.type)
 
 
-def _map_array(values: Sequence[dict[str, str]], type: Any) -> pa.Array[Any]:
-    offsets, keys, items = [0], list[str](), list[str]()
+def _map_array(values: Sequence[dict[str, Any]], type: Any) -> pa.Array[Any]:
+    offsets, keys, items = [0], list[str](), list[Any]()
     for value in values:
         keys += value
         items += value.values()
         offsets.append(len(keys))
     map_array: Any = pa.MapArray  # the stubs do not know the `type` argument
-    return map_array.from_arrays(offsets, pa.array(keys, pa.string()), pa.array(items, pa.string()), type)
+    return map_array.from_arrays(offsets, pa.array(keys, pa.string()), pa.array(items, type.item_type), type)
 
 
 def _storable(value: Any) -> Any:
     if isinstance(value, dict):
-        return {valid_unicode(k): valid_unicode(v) for k, v in value.items()}
+        return {valid_unicode(k): _storable(v) for k, v in value.items()}
     return valid_unicode(value) if isinstance(value, str) else value
