@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 import pandas as pd
 import streamlit as st
 
+from assay.client.monitor import Monitor
 from assay.dashboard import figures
 from assay.dashboard.budget_panel import budgets
 from assay.dashboard.cost_charts import NO_NAME, money_format, over_time
@@ -39,6 +40,9 @@ DIMENSIONS = {
 }
 _FILTERABLE = {"model", "project", "user_id", "session_id", "environment", "service"}
 """Dimensions that the Conversations page takes from an address."""
+BUDGET_SECONDS = 60
+"""For so long all visitors share one answer about budgets: it rests on weeks of calls."""
+
 _LINK = "calls of it"
 _ROWS = 100
 _UNPRICED = 5
@@ -61,7 +65,7 @@ def _cost(visit: Visit) -> None:
             costs=partial(visit.monitor.costs, **asked, group_by=by),
             trend=partial(visit.monitor.trends, **asked, group_by=by, scores=False),
             days=partial(visit.monitor.trends, **asked, bucket="1d", tz=tz, metric=list(_DAY)),
-            budgets=visit.monitor.budgets,
+            budgets=partial(_budgets, visit.monitor),
         )
     except AssayError as error:
         unanswered(error)
@@ -76,6 +80,11 @@ def _cost(visit: Visit) -> None:
         _days(found["days"])
     budgets(found["budgets"])
     _unpriced(costs["unpriced_models"])
+
+
+@st.cache_data(ttl=BUDGET_SECONDS, show_spinner=False, hash_funcs={Monitor: id})
+def _budgets(monitor: Monitor) -> list[Answer]:
+    return monitor.budgets()
 
 
 def _dimension() -> str | None:

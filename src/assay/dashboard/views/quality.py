@@ -120,7 +120,7 @@ def _one(visit: Visit, by: str, spread: Answer, told: Answer, *, labelled: bool)
     found = side_by_side(
         points=partial(visit.monitor.trends, **asked, metric=f"score:{score}"),
         groups=partial(_groups, visit, by, score),
-        worst=partial(visit.monitor.worst, score, **asked, limit=_WORST),
+        worst=partial(visit.monitor.worst, score, **asked, limit=_WORST, source=spread["source"]),
         health=visit.monitor.health,
         agreement=partial(visit.monitor.agreement, **asked) if labelled else lambda: None,
     )
@@ -163,7 +163,7 @@ def _groups(visit: Visit, by: str, score: str) -> list[Answer]:
         kinds = visit.monitor.groups(**asked)
         rows = [(kind["name"], kind["scores"].get(score)) for kind in (*kinds["groups"], *kinds["other"])]
     else:
-        groups = visit.monitor.quality(**asked, group_by=by)["groups"]
+        groups = visit.monitor.quality(**asked, group_by=by, score=score)["groups"]
         rows = [(name, scores.get(score)) for name, scores in groups.items()]
     known = [{"group": name, **row} for name, row in rows if row and row["mean"] is not None]
     return sorted(known, key=lambda one: (one["mean"], one["group"]))
