@@ -23,7 +23,7 @@ from assay.analytics.buckets import AIMED_AT
 from assay.analytics.calls import Page, call, calls
 from assay.analytics.means import GROUPS as SAMPLES
 from assay.analytics.selection import Selection, moment
-from assay.analytics.summaries import quality, quality_by, usage, usage_by
+from assay.analytics.summaries import quality, quality_by, usage
 from assay.analytics.trends import latencies, trends
 from assay.errors import AssayError, NotFound
 from assay.quality.intervals import mean_interval
@@ -354,7 +354,7 @@ def test_usage_is_what_python_counts(store: Store, history: list[Any], question:
 @few
 @example(history=EVENTFUL, question=everything, group_by="model")
 @given(history=histories, question=questions(), group_by=st.sampled_from(FILTERS))
-def test_usage_by_a_dimension_is_the_usage_of_each_of_its_values(
+def test_usage_a_dimension_is_the_usage_of_each_of_its_values(
     store: Store, history: list[Any], question: Callable[[str], Selection], group_by: str
 ) -> None:
     rows = stored(store, history)
@@ -362,7 +362,7 @@ def test_usage_by_a_dimension_is_the_usage_of_each_of_its_values(
     groups: dict[str, list[Span]] = defaultdict(list)
     for span in selected(rows, selection):
         groups[group_value(span, group_by)].append(span)
-    found = usage_by(store, selection, group_by)
+    found = usage(store, selection, group_by)["groups"]
     assert {row["group"]: row for row in found} == {
         value: {"group": value} | expected_usage(spans) for value, spans in groups.items()
     }
@@ -561,7 +561,7 @@ def test_a_bucket_that_is_no_length_of_time_is_refused(store: Store, bucket: str
 
 
 def test_an_unknown_dimension_is_refused_with_the_choices(store: Store) -> None:
-    for ask in (usage_by, quality_by, lambda *args: trends(args[0], args[1], None, args[2])):
+    for ask in (usage, quality_by, lambda *args: trends(args[0], args[1], None, args[2])):
         with pytest.raises(AssayError, match=r"cannot group by 'name\) FROM spans --': choose one of .*model"):
             ask(store, Selection(), "name) FROM spans --")
 

@@ -84,6 +84,17 @@ def test_health_tells_that_all_is_well_and_what_came_in(api: Api, span_id: str) 
             "reading_processes": IsInt(ge=0),
             "last_commit_at": IsFloat(approx=time.time(), delta=60),
         },
+        "predictions": {
+            "stored_predictions": IsInt(ge=0),
+            "refused_predictions": IsInt(ge=0),
+            "stored_labels": IsInt(ge=0),
+            "refused_labels": IsInt(ge=0),
+            "refused_requests": IsInt(ge=0),
+            "deferred_requests": IsInt(ge=0),
+            "last_refusal": IsStr,
+            "pending_rows": 0,
+            "pending_bytes": 0,
+        },
         "settle": {"lag_seconds": IsFloat(ge=0)},
         "groups": {"lag_seconds": IsFloat(ge=0), "read_calls": IsInt(ge=0)},
         "quality": {

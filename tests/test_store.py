@@ -137,6 +137,7 @@ def test_migrations_are_applied_in_order_once_and_recorded(fresh: Store, tmp_pat
         "0011_views.sql",
         "0012_dimensions.sql",
         "0013_predictions.sql",
+        "0014_samples.sql",
     ]
     assert tables(fresh) == {
         "schema_migrations",

@@ -19,6 +19,7 @@ from assay.terminal_questions import (
     top_table,
     trend_table,
     usage_tables,
+    what_if_tables,
 )
 
 GroupBy = Annotated[
@@ -109,10 +110,23 @@ def errors(
 
 @filtered
 def costs(
-    filters: Filters, group_by: GroupBy = None, as_json: Json = False, url: Url = None, store: StoreUrl = None
+    filters: Filters,
+    group_by: GroupBy = None,
+    what_if: Annotated[
+        list[str] | None,
+        typer.Option(help="What these calls would have cost with this model; may be repeated.", metavar="MODEL"),
+    ] = None,
+    what_if_provider: Annotated[str, typer.Option(help="Its provider, where the model's name does not tell.")] = "",
+    as_json: Json = False,
+    url: Url = None,
+    store: StoreUrl = None,
 ) -> None:
-    """Split cost into input, output and what caching saved; list the models without a price."""
+    """Split cost into input, output and what caching saved; or price the same calls for another model."""
     with asking(url, store) as monitor:
+        if what_if:
+            priced = monitor.what_if(*what_if, as_provider=what_if_provider, **filters)
+            _show(priced, as_json, what_if_tables, priced["calls"])
+            return
         found = monitor.costs(group_by=group_by, **filters)
     _show(found, as_json, cost_tables, found["calls"])
 

@@ -1,7 +1,7 @@
-"""The demo: a server, a simulated provider and a real openai client between them.
+"""The demo: a server, a simulated provider and a real openai client between them, and the lab's classical model beside.
 
-First the lab's fifteen conversations, one after the other; then, unless told to end there, a day of
-believable traffic in a minute and after it steady traffic until Ctrl-C.
+First the lab's fifteen conversations, one after the other, and its two predictions; then, unless told to end there, a
+day of believable traffic of both in a minute and after it steady traffic until Ctrl-C.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import IO
@@ -25,12 +27,15 @@ from rich.console import Console
 from rich.text import Text
 
 from assay.client.address import address
+from assay.client.labels import label
 from assay.client.llm import MonitoredLLM, MonitoredResponse
+from assay.client.model import MonitoredModel
 from assay.client.monitor import connect
 from assay.client.session import session
-from assay.client.setup import init, otlp_exporter
+from assay.client.setup import flush, init, otlp_exporter
 from assay.config import Config
 from assay.errors import AssayError, ServerError
+from assay.simulate.classical import Floats, Lab, lab_forest, screen
 from assay.simulate.drive import drive
 from assay.simulate.provider import running_provider
 from assay.simulate.texts import library
@@ -42,6 +47,8 @@ MODEL = "gpt-4o-mini"
 DAY_NS = 86_400 * 10**9
 START_SECONDS = 60
 STOP_SECONDS = 15
+FLUSH_SECONDS = 5
+CLASSICAL = "breast-cancer"
 
 # At 1440 times the real speed this is about 500 calls in the first minute, then two a second.
 PEAK_CALLS_PER_SECOND = 20.0
@@ -64,14 +71,18 @@ def demo(config: Config, console: Console, *, once: bool, time_scale: float, see
         drivers = openai.AsyncOpenAI(base_url=provider_url, api_key="simulated")
         console.print(f"\n[bold]Dashboard[/bold]  [link={url}]{url}[/link]\n")
         with connect(url, api_key=where.api_key) as monitor, _exporting_ended():
+            trained = _in_background(lab_forest)
             _lab(console, client)
+            lab = trained.result()
+            _lab_predictions(console, lab)
             if once:
                 print_report(console, monitor, since=began.isoformat())
                 return
             console.print(
                 f"\nYesterday passes in a minute, then traffic goes on. Watch {url}; Ctrl-C stops everything."
             )
-            asyncio.run(_traffic(drivers, lapse, seed))
+            with _screening(lab, lapse, seed):
+                asyncio.run(_traffic(drivers, lapse, seed))
 
 
 def _exit(*_: object) -> None:
@@ -85,6 +96,7 @@ def _exporting_ended() -> Generator[None]:
     try:
         yield
     finally:
+        flush(FLUSH_SECONDS)
         provider = trace.get_tracer_provider()
         if isinstance(provider, TracerProvider):
             provider.shutdown()
@@ -135,6 +147,71 @@ def _lab(console: Console, client: openai.OpenAI) -> None:
     for number, (session_id, prompt) in enumerate(turns, 1):
         answer = llm.chat_completion(session_id=session_id, prompt=prompt, temperature=0.7)
         console.print(_told(f"{number:>2}/{len(turns)}", session_id, prompt, answer, console.width - 8))
+
+
+def _in_background(make: Callable[[], Lab]) -> Future[Lab]:
+    """What `make` makes, meanwhile: whoever ends the demo before need not wait for it."""
+    made: Future[Lab] = Future()
+
+    def work() -> None:
+        try:
+            made.set_result(make())
+        except Exception as error:
+            made.set_exception(error)
+
+    threading.Thread(target=work, name="assay-demo-forest", daemon=True).start()
+    return made
+
+
+def _monitored(lab: Lab, clock: Callable[[], float]) -> MonitoredModel:
+    return MonitoredModel(lab.forest, CLASSICAL, "1", feature_names=lab.feature_names, clock=clock)
+
+
+def _lab_predictions(console: Console, lab: Lab) -> None:
+    """The lab's two predictions of one input, as it shows them; its training set is the reference."""
+    model, row = _monitored(lab, time.time), lab.test[:1]
+    model.log_reference(lab.train, lab.train_labels)
+    results, began = list[int](), time.perf_counter()
+    for key in ("lab-1", "lab-2"):
+        results.append(int(model.predict(row, keys=[key])[0]))
+        model.predict_proba(row)
+    latency_ms = (time.perf_counter() - began) / len(results) * 1000
+    model.label(["lab-1", "lab-2"], [int(lab.test_labels[0])] * 2)
+    console.print(
+        Text.assemble(
+            ("\nTraditional ML  ", "bold"),
+            f"first prediction {results[0]}, second prediction {results[1]} (1 is benign); "
+            f"deterministic: {'yes' if results[0] == results[1] else 'no'}; {milliseconds(latency_ms)} each",
+        )
+    )
+
+
+@contextmanager
+def _screening(lab: Lab, lapse: TimeLapse, seed: int) -> Generator[None]:
+    """The forest at work in a clinic, beside everything else."""
+
+    def simulated_clock() -> float:
+        return lapse.simulated_ns(time.time_ns()) / 1e9
+
+    model, stopping = _monitored(lab, simulated_clock), threading.Event()
+
+    def predict(rows: Floats, keys: Sequence[str]) -> object:
+        return model.predict_proba(rows, keys=keys)
+
+    def tell(keys: Sequence[str], classes: Sequence[int], at: float) -> None:
+        label(keys, classes, model=CLASSICAL, at=at)
+
+    def work() -> None:
+        midway = time.time() - DAY_NS / 2e9
+        screen(lab, predict, tell, clock=simulated_clock, recalibrated_at=midway, stopping=stopping, seed=seed)
+
+    thread = threading.Thread(target=work, name="assay-demo-screening", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join(STOP_SECONDS)
 
 
 def _background() -> str:

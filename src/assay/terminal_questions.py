@@ -155,6 +155,24 @@ def cost_tables(costs: Answer) -> RenderableType:
     return Group(*parts)
 
 
+def what_if_tables(found: Answer) -> RenderableType:
+    """A row a model: what the same calls did cost, and would have; what is left out, and what is assumed."""
+    columns = ("Model", "Calls", "Did cost", "Would cost", "Difference", "Factor", "Left out")
+    shown = _table("What if another model had taken these calls", *columns)
+    for one in found["models"]:
+        left_out = one["only_then"] + one["only_now"] + one["unknown"]
+        shown.add_row(
+            Text(excerpt(one["model"], 60)),
+            f"{one['calls']:,}",
+            *(_shown(name, one[name]) for name in ("now_usd", "then_usd", "difference_usd")),
+            "-" if one["ratio"] is None else f"{one['ratio']:.2f}",
+            f"{left_out:,}" if left_out else "-",
+        )
+    problems = [Text(one["problem"], style="yellow") for one in found["models"] if one["problem"]]
+    assumed = [Text(f"Assumed: {line}", style="dim") for line in found["assumes"]]
+    return Group(shown, *problems, *assumed)
+
+
 def speed_table(speed: Answer) -> Table:
     """Percentiles over all conversations, and for each group."""
     columns = {

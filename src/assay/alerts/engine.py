@@ -189,9 +189,13 @@ class Engine:
         if not isinstance(rule, AbsentRule) and rule.metric not in ("volume", DRIFT, *ESTIMATES):
             since = change.at - judged.window
             worst = worst_calls(self._store, rule, group, since, change.at, highest=_highest(rule))
-        where = "predictions?prediction_id=" if rule.metric in MODEL_METRICS else "calls/"
+        where = "api/predictions?prediction_id=" if rule.metric in MODEL_METRICS else "conversations?call="
         calls = [
-            {**call, "started_at": call["started_at"].isoformat(), "url": f"{self._url}/api/{where}{call['span_id']}"}
+            {
+                **call,
+                "started_at": call["started_at"].isoformat(),
+                "url": f"{self._url}/{where}{call['span_id']}",
+            }
             for call in worst
         ]
         told: dict[str, Any] = {"figures": {**known, "window_seconds": judged.window}, "worst_calls": calls}

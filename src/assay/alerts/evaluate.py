@@ -246,6 +246,10 @@ def sentence(rule: AlertRule, judged: Judgement, at: int) -> str:
             side = "above" if rule.above is not None else "below"
             sure = "exact" if rule.aggregate in ("sum", "max") else f"{rule.confidence:.0%} {interval}"
             return f"{told}, {sure}), limit {side} {_figure(usual)}"
+        case BaselineRule() if math.isnan(usual):
+            return f"{told}), with too few past {rule.season}s to compare"
+        case ShiftRule() if math.isnan(usual):
+            return f"{told}, 99% {interval}), with too little before it to compare"
         case BaselineRule():
             expected = f"expected {_figure(low)} to {_figure(high)}"
             when = f"at this time of past {rule.season}s"

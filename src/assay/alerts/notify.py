@@ -295,7 +295,7 @@ def _told(notice: Notice, book: RuleBook, url: str) -> dict[str, Any]:
         "began": incident["began"].isoformat(),
         "firing_at": incident["firing_at"].isoformat(),
         "runbook": rule.runbook if rule else "",
-        "url": f"{url}/api/incidents/{incident['incident_id']}",
+        "url": f"{url}/alerts?incident={incident['incident_id']}",
         "figures": evidence.get("figures", {}),
         "worst_calls": evidence.get("worst_calls", []),
     }

@@ -6,8 +6,10 @@ The same judgements and the same steps as live, over the same series; only the w
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from math import isfinite
 
 import msgspec
 import numpy as np
@@ -35,11 +37,27 @@ class Episode(msgspec.Struct, frozen=True):
     message: str
 
 
+class Point(msgspec.Struct, frozen=True):
+    """What the rule looked at at a moment: its `value` of `n` calls with its interval, and what it is compared to.
+
+    `usual` is the limit of a threshold, else what is usual; of a baseline the interval is that of what is expected.
+    None is what is not known.
+    """
+
+    at: datetime
+    value: float | None
+    low: float | None
+    high: float | None
+    usual: float | None
+    n: int
+
+
 class Replayed(msgspec.Struct, frozen=True):
     """One rule over the history. `error` says why it could not be run.
 
     `suggested` is the most sensitive limit (for a baseline the `change`) with which it would have fired at most as
-    often as asked; None where that kind has no such setting.
+    often as asked; None where that kind has no such setting. `course` is that of `group`, which would have fired most
+    or else has most calls: in each part of the time the moment that was nearest to firing; empty unless asked for.
     """
 
     rule: str
@@ -54,6 +72,8 @@ class Replayed(msgspec.Struct, frozen=True):
     setting: str = ""
     limit: float | None = None
     suggested: float | None = None
+    group: str = ""
+    course: list[Point] = []
     error: str = ""
 
 
@@ -67,8 +87,13 @@ class Replay(msgspec.Struct, frozen=True):
     rules: list[Replayed]
 
 
-def replay(store: Store, book: RuleBook, since: int, until: int, at_most_a_week: float = 1.0) -> Replay:
-    """Run every enabled rule of the book over the stored history. Times are Unix seconds. Raises AssayError."""
+def replay(
+    store: Store, book: RuleBook, since: int, until: int, at_most_a_week: float = 1.0, *, points: int = 0
+) -> Replay:
+    """Run every enabled rule of the book over the stored history. Times are Unix seconds.
+
+    Each tells its course in `points` at most. Raises AssayError.
+    """
     began = time.perf_counter()
     step = book.engine.every
     since, until = since // step * step, until // step * step
@@ -84,7 +109,9 @@ def replay(store: Store, book: RuleBook, since: int, until: int, at_most_a_week:
     for sharing in sharing_calls(rules):
         try:
             found = read(store, sharing, first, until, step)
-            told += [replayed(rule, found[source_of(rule)], since, until, at_most_a_week) for rule in sharing]
+            told += [
+                replayed(rule, found[source_of(rule)], since, until, at_most_a_week, points=points) for rule in sharing
+            ]
         except AssayError as error:
             told += [Replayed(rule.name, rule.kind, rule.severity, error=str(error)) for rule in sharing]
     order = {rule.name: place for place, rule in enumerate(rules)}
@@ -99,8 +126,9 @@ def replayed(
     until: int,
     at_most_a_week: float,
     shown: int = SHOWN_EPISODES,
+    points: int = 0,
 ) -> Replayed:
-    """One rule over the series of all its groups, with its first `shown` episodes."""
+    """One rule over the series of all its groups, with its first `shown` episodes and a course of so many points."""
     judged = {g: judge(rule, series, (until - since) // series.step) for g, series in by_group.items()}
     episodes, firing_seconds = list[Episode](), 0
     for group, judgement in judged.items():
@@ -111,6 +139,8 @@ def replayed(
     episodes.sort(key=lambda episode: episode.fired_at)
     weeks = (until - since) / WEEK
     setting, limit = _setting(rule)
+    fired = Counter(episode.group for episode in episodes)
+    group = max(judged, key=lambda name: (fired[name], float(by_group[name].n.sum()), name), default="")
     return Replayed(
         rule=rule.name,
         kind=rule.kind,
@@ -126,7 +156,22 @@ def replayed(
         setting=setting,
         limit=limit,
         suggested=_suggested(rule, list(judged.values()), at_most_a_week * weeks) if setting else None,
+        group=group,
+        course=_course(judged[group], points) if points and judged else [],
     )
+
+
+def _course(judged: Judgement, points: int) -> list[Point]:
+    size = len(judged.state)
+    nearness = np.where(np.isnan(judged.margin) | np.isnan(judged.value), -np.inf, judged.margin)
+    parts = np.array_split(np.arange(size), min(points, size)) if size else []
+    return [_point(judged, int(part[np.argmax(nearness[part])])) for part in parts]
+
+
+def _point(judged: Judgement, at: int) -> Point:
+    figures = (float(column[at]) for column in (judged.value, judged.low, judged.high, judged.usual))
+    value, low, high, usual = (figure if isfinite(figure) else None for figure in figures)
+    return Point(_moment(judged.start + (at + 1) * judged.step), value, low, high, usual, int(judged.n[at]))
 
 
 def fired_and_resolved(changes: list[Step]) -> list[tuple[Step, Step | None]]:

@@ -15,7 +15,7 @@ from assay.analytics.together import both
 from assay.errors import AssayError, NotFound
 from assay.store.connect import Row, Store
 from assay.store.scores import scores_of, values_by_name
-from assay.store.spans import Within, spans_of_trace, spans_with_ids
+from assay.store.spans import spans_of_trace, spans_with_ids
 from assay.store.terms import TERMS_SQL
 
 ORDERS = {
@@ -88,7 +88,7 @@ def calls(
         found = keys(limit + 1)
         page = found[:limit]
         last = page[-1] if len(found) > limit else None
-    rows = _with_scores(store, [key["span_id"] for key in page], _range(page))
+    rows = _with_scores(store, page)
     if query:
         rows = [{**row, "highlights": highlights(query, row, within)} for row in rows]
     by_id = {_identity(row): row for row in rows}
@@ -152,7 +152,7 @@ def call(store: Store, span_id: str) -> Row:
     if not rows:
         raise NotFound(f"no span {span_id!r} is stored; it may still be on its way")
     started = round(rows[0]["started_at"].timestamp() * 1e6)
-    verdicts = scores_of(store, [rows[0]["span_id"]], (started, started)).get(_identity(rows[0]), [])
+    verdicts = scores_of(store, [rows[0]["span_id"]], [started]).get(_identity(rows[0]), [])
     return {**rows[0], "scores": values_by_name(verdicts), "verdicts": verdicts}
 
 
@@ -168,20 +168,16 @@ def trace(store: Store, trace_id: str) -> list[Row]:
     return [{**row, "scores": values_by_name(scores.get(_identity(row), []))} for row in rows]
 
 
-def _with_scores(store: Store, span_ids: list[str], within: Within) -> list[Row]:
-    if not span_ids:
+def _with_scores(store: Store, keys: list[Row]) -> list[Row]:
+    if not keys:
         return []
-    scores, rows = both(lambda: scores_of(store, span_ids, within), lambda: spans_with_ids(store, span_ids, within))
+    ids, starts = [key["span_id"] for key in keys], [key["started"] for key in keys]
+    scores, rows = both(lambda: scores_of(store, ids, starts), lambda: spans_with_ids(store, ids, starts))
     return [{**row, "scores": values_by_name(scores.get(_identity(row), []))} for row in rows]
 
 
 def _identity(row: Row) -> tuple[str, str]:
     return row["project"], row["span_id"]
-
-
-def _range(keys: list[Row]) -> Within:
-    starts = [key["started"] for key in keys] or [0]
-    return min(starts), max(starts)
 
 
 def _encode_cursor(place: Any, span_id: str) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from assay.analytics.agreement import LOWER_IS_BETTER
 from assay.analytics.differences import Estimate, Sums, bounded_mean, difference, quantile, skewed_mean, sums
-from assay.analytics.means import GROUP, SHOWN_FIRST, SUMS
+from assay.analytics.means import GROUP, SAMPLE, SHOWN_FIRST, SUMS, sums_by
 from assay.analytics.selection import EARLIEST, Selection
 from assay.analytics.together import both
 from assay.analytics.wording import Wording
@@ -169,6 +169,9 @@ def _scores(store: Store, before: Selection, after: Selection, wording: Wording)
     return found
 
 
+_BY = {name: name for name in ("name", "source", "scorer", "scorer_version")} | SAMPLE
+
+
 def _score_groups(store: Store, selection: Selection) -> dict[tuple[str, str], list[Row]]:
     where, parameters = selection.of_scores()
     # Inside by all that is repeated, so that the names of scorers are put together once a group and not once a score.
@@ -177,9 +180,7 @@ def _score_groups(store: Store, selection: Selection) -> dict[tuple[str, str], l
         SELECT name, source, sum(own.c) AS c, sum(own.t) AS t, min(own.lowest) AS lowest, max(own.highest) AS highest,
             groupUniqArray(trim(concat(scorer, ' ', scorer_version))) AS scorers
         FROM (
-            SELECT name, source, scorer, scorer_version, {GROUP} AS sample, {SUMS}
-            FROM scores FINAL WHERE {where} AND value IS NOT NULL
-            GROUP BY name, source, scorer, scorer_version, sample
+            {sums_by(_BY, SUMS, f"scores FINAL WHERE {where} AND value IS NOT NULL")}
         ) AS own
         GROUP BY name, source, sample
         """,

@@ -152,9 +152,9 @@ def _scores(store: Store, selection: Selection, share: float) -> dict[tuple[str,
     rows = store.query(
         f"""
         SELECT project, id, name, source, {FIGURES} FROM (
-            SELECT project, id, name, source, {GROUP} AS sample, {SUMS}
+            SELECT project, id, name, source, sample, {SUMS}
             FROM (
-                SELECT cityHash64(project, target) AS call, project, name, source, value, session_id, started_at
+                SELECT cityHash64(project, target) AS call, project, name, source, value, sample
                 FROM scores FINAL {sampled} WHERE {scored} AND value IS NOT NULL) AS judged
             LEFT SEMI JOIN (
                 SELECT cityHash64(project, span_id) AS call, prompt_group AS id

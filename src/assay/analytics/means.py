@@ -1,10 +1,13 @@
 """SQL for means of scores that know how sure they are.
 
 Rows are dealt into random groups by their session (a call without one by its own start); what a group sums
-up to gives the mean, and the spread between groups its interval (quality/intervals.py).
+up to gives the mean, and the spread between groups its interval (quality/intervals.py). Scores have the number of
+their group in `sample`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from assay.quality.intervals import UNKNOWN, mean_interval, variance_of_mean
 from assay.store.connect import Row
@@ -13,6 +16,8 @@ GROUPS = 64
 """Enough that Student's t is 2% from its limit, few enough that grouping stays cheap."""
 
 GROUP = f"if(session_id = '', intHash64(toUnixTimestamp64Micro(started_at)), cityHash64(session_id)) % {GROUPS}"
+
+SAMPLE = {"sample": "sample"}
 
 SUMS = "count(value) AS c, ifNull(sum(value), 0) AS t, min(value) AS lowest, max(value) AS highest"
 """What is asked of each group ..."""
@@ -24,6 +29,17 @@ FIGURES = """
 
 SHOWN_FIRST = ("scorer", "otel", "judge", "human")
 """Whose figures stand for a name: those of the first source that gave any (as in `store.scores.SHOWN_FIRST`)."""
+
+
+def sums_by(keys: Mapping[str, str], sums: str, source: str) -> str:
+    """A SELECT of `sums` (over `value`) for each combination of the keys, {name: SQL over the source's columns}.
+
+    Grouped by one number: names repeat, so each block of rows hashes them once. Half the time of grouping by them.
+    """
+    keyed = ", ".join(f"any({sql}) AS key_{place}" for place, sql in enumerate(keys.values()))
+    number = " + ".join(f"{2 * place + 1} * cityHash64({sql})" for place, sql in enumerate(keys.values()))
+    named = ", ".join(f"key_{place} AS {name}" for place, name in enumerate(keys))
+    return f"SELECT {named}, * FROM (SELECT {keyed}, {sums} FROM {source} GROUP BY {number})"
 
 
 def with_interval(row: Row) -> Row:

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.analytics.means import GROUP, GROUPS
+from assay.analytics.means import GROUPS
 from assay.analytics.selection import Selection
 from assay.quality.intervals import mean_interval
 from assay.store.connect import Row, Store
@@ -80,7 +80,7 @@ def _judged(store: Store, selection: Selection, name: str) -> Row | None:
         SELECT scorer, sample, count() AS n, sum(judgement) AS y, sum(value) AS f,
             toUnixTimestamp64Micro(min(started_at)) AS first, toUnixTimestamp64Micro(max(started_at)) AS last
         FROM (
-            SELECT project, target, scorer, value, started_at, {GROUP} AS sample FROM scores FINAL
+            SELECT project, target, scorer, value, started_at, sample FROM scores FINAL
             WHERE {where} AND source = 'scorer' AND target IN (SELECT target FROM scores FINAL WHERE {by_judge})
         ) AS scored
         INNER JOIN (
@@ -100,7 +100,7 @@ def _judged(store: Store, selection: Selection, name: str) -> Row | None:
     bounds = {"first": min(row["first"] for row in pairs), "last": max(row["last"] for row in pairs)}
     scored = store.query(
         f"""
-        SELECT {GROUP} AS sample, count() AS n, sum(value) AS f FROM scores FINAL
+        SELECT sample, count() AS n, sum(value) AS f FROM scores FINAL
         WHERE {where} AND source = 'scorer' AND scorer = {{scorer:String}}
             AND started_at >= fromUnixTimestamp64Micro({{first:Int64}})
             AND started_at <= fromUnixTimestamp64Micro({{last:Int64}})

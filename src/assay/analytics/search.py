@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 from assay.analytics.query import Query, Term, Unit, found_in
 from assay.errors import AssayError
 from assay.store.connect import Row, Store
-from assay.store.spans import started_within
+from assay.store.spans import started_at_one_of
 from assay.store.terms import INDEX, TERMS_SQL, said
 
 MOST_ENDINGS = 20_000
@@ -96,8 +96,7 @@ def checked(
 def _looked_for(store: Store, query: Query, within: str, keys: Keys) -> Keys:
     if not keys:
         return []
-    starts = [key["started"] for key in keys]
-    condition, parameters = started_within((min(starts), max(starts)))
+    condition, parameters = started_at_one_of([key["started"] for key in keys])
     rows = store.query(
         "SELECT project, span_id, system, prompt, response, messages_in, messages_out, tool_calls FROM spans"
         f" WHERE span_id IN {{ids:Array(String)}} AND {condition} ORDER BY version DESC LIMIT 1 BY project, span_id",

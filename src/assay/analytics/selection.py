@@ -148,7 +148,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         # Joined by a hash: half the time of joining by the texts.
         source = f"""
             (
-                SELECT cityHash64(project, target) AS call, name, source, value, session_id, started_at
+                SELECT cityHash64(project, target) AS call, name, source, value, sample, started_at
                 FROM scores FINAL WHERE {own}{named}
             ) AS scores
             LEFT SEMI JOIN (

@@ -143,8 +143,8 @@ def _thread(store: Store, selection: Selection, limit: int, cursor: str) -> tupl
     page = keys[:limit]
     if not page:
         return [], None
-    ids, within = [key["span_id"] for key in page], (page[0]["started"], page[-1]["started"])
-    scores, spans = both(lambda: scores_of(store, ids, within), lambda: spans_with_ids(store, ids, within))
+    ids, starts = [key["span_id"] for key in page], [key["started"] for key in page]
+    scores, spans = both(lambda: scores_of(store, ids, starts), lambda: spans_with_ids(store, ids, starts))
     rows = {(row["project"], row["span_id"]): row for row in spans}
     own = [(key["project"], key["span_id"]) for key in page]
     told = [rows[key] | {"scores": values_by_name(scores.get(key, []))} for key in own if key in rows]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from assay.analytics.means import FIGURES, GROUP, SHOWN_FIRST, SUMS, with_interval
+from assay.analytics.means import FIGURES, SAMPLE, SHOWN_FIRST, SUMS, sums_by, with_interval
 from assay.analytics.selection import Selection, dimension
 from assay.store.connect import Row, Store
 from assay.store.spans import INPUT_TOKENS, OUTPUT_TOKENS
@@ -35,40 +35,44 @@ _QUALITY = f"""
     name, source, sum(unknown) AS not_assessable, {FIGURES},
     quantilesMerge(0.05, 0.5, 0.95)(spread) AS quantiles"""
 
-_QUALITY_SUMS = f"""
-    name, source, {GROUP} AS sample, countIf(value IS NULL) AS unknown, {SUMS},
-    quantilesState(0.05, 0.5, 0.95)(value) AS spread"""
+_BY = {"name": "name", "source": "source", **SAMPLE}
+
+_SUMS = f"countIf(value IS NULL) AS unknown, {SUMS}, quantilesState(0.05, 0.5, 0.95)(value) AS spread"
 
 
-def usage(store: Store, selection: Selection) -> Row:
+def usage(store: Store, selection: Selection, group_by: str | None = None) -> Row:
     """Conversations, tokens, US dollars and milliseconds over the selection.
 
     `total_conversations` counts calls of kind llm; `total_calls`, cost and tokens include embeddings.
     Averages are over calls where the figure is known and None where there is none. `unpriced` counts
     calls that succeeded and have no known price: they are not in `total_cost_usd`. `estimated` counts calls whose
     tokens were not reported but counted from their texts. What Assay's own judge cost stands apart, in `judge_calls`
-    and `judge_cost_usd`, and is in none of the other figures.
+    and `judge_cost_usd`, and is in none of the other figures. With `group_by`, `groups` has the same figures for each
+    value (`group`) of a dimension, most expensive first. Raises AssayError for an unknown one.
     """
-    where, parameters = selection.of_calls()
-    [row] = store.query(f"SELECT {USAGE} FROM spans FINAL WHERE {where}", parameters)
     where, parameters = selection.of_judge_calls()
     [judge] = store.query(
         f"SELECT count() AS judge_calls, sum(ifNull(cost_usd, 0)) AS judge_cost_usd FROM spans FINAL WHERE {where}",
         parameters,
     )
-    return _named_quantiles(row) | judge
-
-
-def usage_by(store: Store, selection: Selection, group_by: str) -> list[Row]:
-    """`usage` for each value of a dimension, most expensive first. Raises AssayError."""
-    by = dimension(group_by)
     where, parameters = selection.of_calls()
+    if group_by is None:
+        [row] = store.query(f"SELECT {USAGE} FROM spans FINAL WHERE {where}", parameters)
+        return _named_quantiles(row) | judge
+    by = dimension(group_by)
     rows = store.query(
-        f"SELECT {by.sql} AS group, {USAGE} FROM spans FINAL WHERE {where}"
-        f" GROUP BY group ORDER BY total_cost_usd DESC, total_calls DESC, group LIMIT {MAX_GROUPS}",
+        f"SELECT {by.sql} AS group, grouping(group) AS whole, {USAGE} FROM spans FINAL WHERE {where}"
+        " GROUP BY ROLLUP(group)"
+        f" ORDER BY whole DESC, total_cost_usd DESC, total_calls DESC, group LIMIT {MAX_GROUPS + 1}",
         {**parameters, **by.parameters},
     )
-    return [_named_quantiles(row) for row in rows]
+    if not rows:
+        return usage(store, selection) | {"groups": []}
+    return _figures(rows[0]) | judge | {"groups": [{"group": row["group"], **_figures(row)} for row in rows[1:]]}
+
+
+def _figures(row: Row) -> Row:
+    return _named_quantiles({name: value for name, value in row.items() if name not in ("group", "whole")})
 
 
 def quality(store: Store, selection: Selection) -> dict[str, Row]:
@@ -78,10 +82,9 @@ def quality(store: Store, selection: Selection) -> dict[str, Row]:
     `by_source` has the same of each source. The interval allows for calls of one session being alike; it is None
     where there are fewer than two sessions.
     """
-    where, parameters = selection.of_scores()
+    source, _, parameters = selection.scores_by(None)
     rows = store.query(
-        f"SELECT {_QUALITY} FROM (SELECT {_QUALITY_SUMS} FROM scores FINAL WHERE {where}"
-        " GROUP BY name, source, sample) GROUP BY name, source ORDER BY name, source",
+        f"SELECT {_QUALITY} FROM ({sums_by(_BY, _SUMS, source)}) GROUP BY name, source ORDER BY name, source",
         parameters,
     )
     return _by_name(rows)
@@ -91,9 +94,8 @@ def quality_by(store: Store, selection: Selection, group_by: str) -> dict[str, d
     """`quality` for each value of a dimension. Raises AssayError."""
     source, group, parameters = selection.scores_by(dimension(group_by))
     rows = store.query(
-        f"SELECT group, {_QUALITY} FROM (SELECT {group} AS group, {_QUALITY_SUMS} FROM {source}"
-        " GROUP BY group, name, source, sample) GROUP BY group, name, source"
-        f" ORDER BY group, name, source LIMIT {10 * MAX_GROUPS}",
+        f"SELECT group, {_QUALITY} FROM ({sums_by({'group': group, **_BY}, _SUMS, source)})"
+        f" GROUP BY group, name, source ORDER BY group, name, source LIMIT {10 * MAX_GROUPS}",
         parameters,
     )
     groups: dict[str, list[Row]] = {}

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from assay.analytics.buckets import Buckets, buckets
-from assay.analytics.means import FIGURES, GROUP, SHOWN_FIRST, SUMS, with_interval
+from assay.analytics.means import FIGURES, SAMPLE, SHOWN_FIRST, SUMS, sums_by, with_interval
 from assay.analytics.metrics import INPUT, METRICS, OUTPUT, SCORE, selected, unknown
 from assay.analytics.selection import Dimension, Selection, dimension
 from assay.store.connect import Row, Store
@@ -19,7 +19,9 @@ _ALWAYS = f"""
     sum(ifNull(spans.cost_usd, 0)) AS cost_usd, countIf(spans.cost_usd IS NULL AND spans.status = 'ok') AS unpriced,
     sum(ifNull({INPUT}, 0) + ifNull({OUTPUT}, 0)) AS total_tokens,
     avgOrNullIf(spans.latency_ms, spans.kind = 'llm') AS avg_latency_ms,
-    quantileOrNullIf(0.95)(spans.latency_ms, spans.kind = 'llm') AS p95_latency_ms"""
+    quantileOrNullIf(0.5)(spans.latency_ms, spans.kind = 'llm') AS p50_latency_ms,
+    quantileOrNullIf(0.95)(spans.latency_ms, spans.kind = 'llm') AS p95_latency_ms,
+    quantileOrNullIf(0.99)(spans.latency_ms, spans.kind = 'llm') AS p99_latency_ms"""
 
 Key = tuple[datetime, str]
 
@@ -118,16 +120,10 @@ def _score_means(
 ) -> dict[Key, dict[str, Row]]:
     """By bucket and group, then by name of a score (all if none are named): n, mean and interval."""
     source, group, parameters = selection.scores_by(by, names)
+    keys = {"bucket": parts.start, "group": group, "name": "name", "source": "source", **SAMPLE}
     rows = store.query(
-        f"""
-        SELECT bucket, group, name, source, {FIGURES}
-        FROM (
-            SELECT {parts.start} AS bucket, {group} AS group, name, source, {GROUP} AS sample, {SUMS}
-            FROM {source}
-            GROUP BY bucket, group, name, source, sample
-        )
-        GROUP BY bucket, group, name, source
-        """,
+        f"SELECT bucket, group, name, source, {FIGURES} FROM ({sums_by(keys, SUMS, source)})"
+        " GROUP BY bucket, group, name, source",
         {**parameters, **parts.parameters},
     )
     shown: dict[str, str] = {}

@@ -56,7 +56,7 @@ def worst_calls(store: Store, selection: Selection, sources: Mapping[str, str], 
     if not rows:
         return []
     starts = [int(row["started"]) for row in rows]
-    spans = spans_with_ids(store, [row["target"] for row in rows], (min(starts), max(starts)))
+    spans = spans_with_ids(store, [row["target"] for row in rows], starts)
     calls = {(span["project"], span["span_id"]): span for span in spans}
     found = [(row, calls[key]) for row in rows if (key := (row["project"], row["target"])) in calls]
     found.sort(key=lambda one: (wanted.index(one[0]["name"]), one[0]["goodness"]))

@@ -24,12 +24,20 @@ def copied(value: Any) -> Any:
     if _is_dict(value):
         return {name: copied(item) for name, item in value.items()}
     if _is_list(value):
-        items: Iterable[Any] = value
-        return [copied(item) if isinstance(item, list | tuple | dict) or _is_array(item) else item for item in items]
+        return _copied_list(value)
     if _is_unchanging(value):
         return value
     copy = getattr(value, "copy", None) or getattr(value, "clone", None)
     return copy() if callable(copy) else value
+
+
+def _copied_list(items: Iterable[Any]) -> list[Any]:
+    first = next(iter(items), None)
+    if _is_dict(first):
+        return [dict(row) for row in items]
+    if _is_list(first):
+        return [list(row) for row in items]
+    return [copied(item) for item in items] if _is_array(first) else list(items)
 
 
 def same(one: Any, other: Any) -> bool:
@@ -63,8 +71,10 @@ def size_of(value: Any) -> int:
     """About how many bytes a copy takes."""
     for name in ("nbytes", "estimated_size"):
         told: Any = getattr(value, name, None)
-        if told is not None:
-            return int(told() if callable(told) else told)
+        if callable(told):
+            told = told()
+        if isinstance(told, int | float):
+            return int(told)
     if hasattr(value, "memory_usage"):
         return int(value.memory_usage(index=False).sum())
     if _is_dict(value):

@@ -19,28 +19,28 @@ _PREDICTION_ID = re.compile(rf"(?:{PREFIX}|ref-)[0-9a-f]{{32}}")
 log = logging.getLogger("assay")
 
 
-def label(case: Any, value: Any, *, model: str = "", project: str | None = None) -> None:
+def label(case: Any, value: Any, *, model: str = "", project: str | None = None, at: float | None = None) -> None:
     """Tell what turned out to be true: `assay.label("customer-17", "left")`, or of many cases with a value each.
 
     `case` is a key that was given to the model, or a prediction id (`MonitoredModel.collect_ids`). `model` and
     `project` name the model; without `model` the server takes the one that predicted this case, and refuses a label
-    that comes before its prediction. A later label of a case replaces the one before. Missing values (None, NaN) are
-    left out. Returns at once; labels follow in the background and wait on disk while the server is away. Never raises.
+    that comes before its prediction. `at` is when it became known, as Unix seconds; of two labels of a case the later
+    holds. Missing values (None, NaN) are left out. Returns at once; labels follow in the background and wait on disk
+    while the server is away. Never raises.
     """
     try:
-        _label(case, value, model, project)
+        _label(case, value, model, project, time.time() if at is None else at)
     except Exception as error:
         log.warning("assay.label(): nothing was labelled: %s", error)
 
 
-def _label(case: Any, value: Any, model: str, project: str | None) -> None:
+def _label(case: Any, value: Any, model: str, project: str | None, at: float) -> None:
     cases, values = ([case], [value]) if _is_one(case) else (list(case), _values(value))
     if len(cases) != len(values):
         log.warning("assay.label(): %d values for %d cases: give one value each", len(values), len(cases))
         return
-    now = time.time_ns() / 1e9
     rows = [
-        {_named(one): case_text(one), "label": told, "labelled_at": now}
+        {_named(one): case_text(one), "label": told, "labelled_at": at}
         for one, told in zip(cases, map(_told, values), strict=True)
         if told is not None and case_text(one)
     ]

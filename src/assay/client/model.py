@@ -50,7 +50,8 @@ class MonitoredModel:
     probabilities, of each class or of the second of two, they are taken as such. `task` is found from the model, else
     from what it predicts. With `probabilities`, `predict` also asks `predict_proba`, so that the confidence is known:
     that takes the time of a second prediction. Where the application asks both itself, that is one row.
-    `project`, `service` and `environment` are those of `assay.init` unless given.
+    `project`, `service` and `environment` are those of `assay.init` unless given. `clock` tells when a prediction is
+    made, as Unix seconds: another than the present for a replay of what was before (copies have the present again).
     """
 
     def __new__(cls, model: Any, *_: Any, **__: Any) -> MonitoredModel:
@@ -70,6 +71,7 @@ class MonitoredModel:
         project: str | None = None,
         service: str | None = None,
         environment: str | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         own: Callable[[str, Any], None] = functools.partial(object.__setattr__, self)
         own("_assay_model", object.__getattribute__(model, "_assay_model") if _is_monitored(model) else model)
@@ -87,6 +89,7 @@ class MonitoredModel:
                 "environment": environment,
             },
         )
+        own("_assay_clock", clock)
         own("_assay_last", threading.local())
         own("_assay_counts", {"logged": 0, "not_logged": 0, "problem": ""})
 
@@ -170,7 +173,7 @@ class MonitoredModel:
 
     def _assay_call(self, name: str, method: Callable[..., Any], args: Any, kwargs: Any, keys: Any) -> Any:
         before = self._assay_guarded(lambda: _seen(name, method, args, kwargs, keys))
-        at_us, began = time.time_ns() // 1000, time.perf_counter()
+        at_us, began = round(self._assay_clock() * 1e6), time.perf_counter()
         try:
             answer = method(*args, **kwargs)
         except Exception as error:

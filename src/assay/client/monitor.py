@@ -60,6 +60,14 @@ class Monitor(Api):
         """`scores` by name: mean with its interval (low, high), n, not_assessable, spread, `by_source`, `judged`."""
         return self._get("/quality", filters)
 
+    def distribution(self, **filters: Any) -> list[Answer]:
+        """How the values of each score are spread: `bins`, `n`, and the `judges` that gave them."""
+        return self._get("/quality/distribution", filters)["scores"]
+
+    def worst(self, score: str, **filters: Any) -> list[Answer]:
+        """The conversations that a score speaks of worst, with the reasons; limit=."""
+        return self._get("/quality/worst", {"score": score, **filters})["calls"]
+
     def trends(self, **filters: Any) -> Answer:
         """`points` over time, with bucket=, group_by=, metric= (one or a list) and tz= if wanted."""
         return self._get("/trends", filters)
@@ -70,6 +78,10 @@ class Monitor(Api):
         return _frame(
             [{**point, **point.pop("scores", {}), **_bounds(point.pop("intervals", {}))} for point in points], "bucket"
         )
+
+    def names(self) -> Answer:
+        """What there are calls of: `projects`, `models`, `environments`, `releases`; and when the `first_at` was."""
+        return self._get("/names", {})
 
     def top(self, group_by: str, **filters: Any) -> Answer:
         """`top`: users, sessions, prompts, models or another dimension by= cost, calls, tokens, latency or failures."""
@@ -90,6 +102,10 @@ class Monitor(Api):
     def costs(self, **filters: Any) -> Answer:
         """Cost split into input, output and what caching saved, and unpriced models; with group_by= also `groups`."""
         return self._get("/costs", filters)
+
+    def what_if(self, *models: str, **filters: Any) -> Answer:
+        """What the same conversations would have cost with each of `models`; as_provider= if names do not tell."""
+        return self._get("/costs/what-if", {"as_model": list(models), **filters})
 
     def speed(self, **filters: Any) -> Answer:
         """Percentiles of latency, time to first token and output tokens per second; `groups` by group_by=model."""
@@ -192,10 +208,6 @@ class Monitor(Api):
         """Missing, infinite, out of range, new, constant or changed features, and errors by type."""
         return self._of_model(model, "data-quality", filters)
 
-    def predictions(self, **filters: Any) -> Answer:
-        """One page: `predictions` with features and labels, newest first, and `next_cursor`; model=, limit=, ..."""
-        return self._get("/predictions", filters)
-
     def drift(self, **filters: Any) -> Answer:
         """What moved in LLM calls against the period before (since=) or versus_...=: prompts, lengths, scores."""
         return self._get_slowly("/drift", filters)
@@ -264,7 +276,7 @@ class Monitor(Api):
         return self._get("/rules", {})
 
     def replay(self, rules: str | None = None, **asked: Any) -> Answer:
-        """What rules (a file's text, else the server's) would have done: since=, until=, only=, at_most_a_week=."""
+        """What rules (a text, else the server's) would have done: since=, until=, only=, at_most_a_week=, points=."""
         body = {"rules": rules, **asked}
         return self._parsed(self._request("POST", "/replay", json=given(body), timeout=None))
 
@@ -321,6 +333,20 @@ class Monitor(Api):
             return self._parsed(self._request("POST", "/import", replacing, content=body, timeout=120))
 
         return import_file(send, Path(path), format=format, project=project, zone=zone, progress=progress)
+
+    def predictions(self, **filters: Any) -> Answer:
+        """One page of a classical model's predictions, newest first, with labels: `predictions` and `next_cursor`.
+
+        Filters are project=, model=, model_version=, key=, prediction_id=, status=, since=, until=; reference=True asks
+        for the rows that others are compared with. Also limit=, cursor=.
+        """
+        if "reference" in filters:
+            filters["reference"] = str(filters["reference"]).lower()
+        return self._get("/predictions", filters)
+
+    def labels(self, **filters: Any) -> list[Answer]:
+        """How many `labels` each model has, and how many are `unmet`: of no prediction that is stored."""
+        return self._get("/labels", filters)["models"]
 
     def score(self, span_id: str, name: str, value: float | None = None, **more: str) -> Answer:
         """Store a score at once and answer with what was stored; `assay.score` does it in the background."""

@@ -14,9 +14,21 @@ import streamlit as st
 
 from assay.client.monitor import Monitor, connect
 from assay.dashboard import data
-from assay.dashboard.controls import controls
-from assay.dashboard.views import conversations, groups, health, models, overview, reports, sql
-from assay.dashboard.visit import Visit
+from assay.dashboard.controls import SHARED, controls, set_controls
+from assay.dashboard.views import (
+    alerts,
+    conversations,
+    cost,
+    groups,
+    health,
+    models,
+    overview,
+    quality,
+    reports,
+    sessions,
+    sql,
+)
+from assay.dashboard.visit import GOING, Visit
 from assay.errors import AssayError
 
 NAMES_SECONDS = 60
@@ -38,7 +50,11 @@ class Place(NamedTuple):
 PLACES = (
     Place("Overview", ":material/monitoring:", "", overview.page),
     Place("Conversations", ":material/forum:", "conversations", conversations.page),
+    Place("Sessions", ":material/linear_scale:", "sessions", sessions.page),
     Place("Questions", ":material/category:", "questions", groups.page),
+    Place("Quality", ":material/grade:", "quality", quality.page),
+    Place("Cost", ":material/payments:", "cost", cost.page),
+    Place("Alerts", ":material/notifications:", "alerts", alerts.page, controls=False),
     Place("Models", ":material/model_training:", "models", models.page),
     Place("Reports", ":material/description:", "reports", reports.page),
     Place("SQL", ":material/database_search:", "sql", sql.page, controls=False),
@@ -60,10 +76,19 @@ def dashboard() -> None:
 
     st.set_page_config(page_title="Assay", page_icon=ICON, layout="wide")
     st.logo(ICON, size="small")
-    current = st.navigation([in_navigation(place) for place in PLACES], position="top")
+    pages = {place.url: in_navigation(place) for place in PLACES}
+    current = st.navigation(list(pages.values()), position="top")
+    if going := st.session_state.pop(GOING, None):
+        _switch(pages[going[0]], going[1])
     # What is drawn in this file outlives a change of pages: so the controls keep what was chosen.
     visit = _visit(next(place for place in PLACES if place.url == current.url_path))
     current.run()
+
+
+def _switch(page: Any, address: dict[str, str]) -> None:
+    # The controls outlive the page: Streamlit lets their part of an address be set through them only.
+    set_controls({name: value for name, value in address.items() if name in SHARED})
+    st.switch_page(page, query_params={name: value for name, value in address.items() if name not in SHARED})
 
 
 def _visit(place: Place) -> Visit:

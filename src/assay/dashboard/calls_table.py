@@ -77,7 +77,9 @@ def _reason(call: Answer) -> str:
 def _columns(scores: list[str]) -> dict[str, Any]:
     number = st.column_config.NumberColumn
     return {
-        "time": st.column_config.DatetimeColumn("Time", format="D MMM HH:mm:ss", width=125),
+        "time": st.column_config.DatetimeColumn(
+            "Time", format="D MMM HH:mm:ss", timezone=figures.zone(st.context.timezone), width=125
+        ),
         "model": st.column_config.TextColumn("Model", width=120),
         "prompt": st.column_config.TextColumn("Prompt", width=230),
         "response": st.column_config.TextColumn("Response", width=230),

@@ -1,57 +1,86 @@
-"""The page's charts, made with Altair from the API's answers.
+"""The overview's charts of quality and cost, made with Altair from the API's answers.
 
-Texts of users only ever are data here, never part of a specification.
+Texts of users only ever are data here, never part of a specification. A click on a mark tells what it stands for.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import altair as alt
 import pandas as pd
 
 from assay.dashboard import figures
+from assay.dashboard.axes import dollar_axis, finished, legend, time_axis, time_tooltip
+from assay.dashboard.clicks import bucket, clickable
+from assay.dashboard.gaps import broken
+from assay.dashboard.inert import excerpt
 from assay.palette import AMBER, BLUE, GREY, MODEL_COLOURS, RED, SCORE_COLOURS
 
 OTHER_MODELS = "other models"
 
-HEIGHT = 280
-
 THUMB = "thumb"
 """What people click is no score over time: it is compared with the scores (trust.py)."""
 
+SEVERITY_COLOURS = {"HIGH": RED, "MEDIUM": AMBER, "LOW": BLUE}
+
 _WIDEST_BAND = 0.5
 
-_SHARE = 0.9
+SHARE_OF_BUCKET = 0.9
 """Of its bucket's width a bar fills so much."""
 
 DURATION_LABEL = "datum.value >= 1000 ? format(datum.value / 1000, '~g') + ' s' : format(datum.value, '~g') + ' ms'"
 """How a chart writes milliseconds on an axis."""
 
-_TIME_FORMATS = {
-    "milliseconds": "%H:%M:%S",
-    "seconds": "%H:%M:%S",
-    "minutes": "%H:%M",
-    "hours": "%H:%M",
-    "date": "%d %b",
-    "day": "%d %b",
-    "week": "%d %b",
-    "month": "%b %Y",
-    "year": "%Y",
-}
-
 Answer = Mapping[str, Any]
 Chart = alt.Chart | alt.LayerChart
 
 
-def quality_lines(points: Iterable[Answer]) -> Chart | None:
-    """Each score's mean over time, 0..1, in the band of its 95% interval; None where no score is known."""
-    rows: list[dict[str, Any]] = [
+def quality_lines(points: Sequence[Answer], bucket_seconds: int | None, incidents: Iterable[Answer]) -> Chart | None:
+    """Each score's mean over time, 0..1, in the band of its 95% interval, with a rule where an incident began.
+
+    None where no score is known.
+    """
+    rows = broken(_scores(points, bucket_seconds), bucket_seconds, "score")
+    if not rows:
+        return None
+    colours = {figures.name(name): colour for name, colour in SCORE_COLOURS.items()}
+    known = in_order({row["score"] for row in rows}, list(colours))
+    scale = alt.Scale(domain=[0, 1], clamp=True)
+    base = alt.Chart(pd.DataFrame(rows)).encode(
+        x=time_axis("time"),
+        color=alt.Color(
+            "score:N",
+            title=None,
+            scale=alt.Scale(domain=known, range=[colours.get(name, GREY) for name in known]),
+            legend=legend(columns=4),
+        ),
+    )
+    bands = base.mark_area(opacity=0.13).encode(y=alt.Y("low:Q", scale=scale, title="Mean score"), y2="high:Q")
+    lines = base.mark_line(strokeWidth=2).encode(y=alt.Y("value:Q", scale=scale, axis=alt.Axis(tickCount=5)))
+    dots = base.mark_point(size=22, filled=True, opacity=1).encode(
+        y=alt.Y("value:Q", scale=scale),
+        tooltip=[
+            alt.Tooltip("score:N", title="Score"),
+            alt.Tooltip("value:Q", title="Mean", format=".3f"),
+            alt.Tooltip("likely:N", title="95% interval"),
+            alt.Tooltip("calls:Q", title="Scored", format=","),
+            time_tooltip("time"),
+            alt.Tooltip("utc:N", title="UTC"),
+        ],
+    )
+    times = [row["time"] for row in rows]
+    rules = _incident_rules(incidents, min(times), max(times))
+    return finished(alt.layer(bands, lines, clickable(dots, "since", "until", nearest=True), *rules))
+
+
+def _scores(points: Iterable[Answer], bucket_seconds: int | None) -> list[dict[str, Any]]:
+    return [
         {
-            "time": datetime.fromisoformat(point["bucket"]),
+            **bucket(point["bucket"], bucket_seconds),
             "score": figures.name(name),
             "value": value,
             "likely": _likely(interval := point.get("intervals", {}).get(name, {})),
@@ -62,36 +91,29 @@ def quality_lines(points: Iterable[Answer]) -> Chart | None:
         for name, value in point["scores"].items()
         if value is not None and name != THUMB
     ]
+
+
+def _incident_rules(incidents: Iterable[Answer], first: Any, last: Any) -> list[alt.Chart]:
+    rows = [
+        {
+            "time": begun["time"],
+            "utc": begun["utc"],
+            "rule": excerpt(one["rule"], 60),
+            "group": excerpt(one["group"], 60),
+            "severity": one["severity"],
+            "message": excerpt(one["message"], 120),
+        }
+        for one in incidents
+        if one["firing_at"] and first <= (begun := bucket(one["firing_at"], None))["time"] <= last
+    ]
     if not rows:
-        return None
-    colours = {figures.name(name): colour for name, colour in SCORE_COLOURS.items()}
-    known = in_order({row["score"] for row in rows}, list(colours))
-    scale = alt.Scale(domain=[0, 1], clamp=True)
-    base = alt.Chart(pd.DataFrame(rows)).encode(
-        x=_time_axis("time"),
-        color=alt.Color(
-            "score:N",
-            title=None,
-            scale=alt.Scale(domain=known, range=[colours.get(name, GREY) for name in known]),
-            legend=_legend(columns=4),
-        ),
-    )
-    bands = base.mark_area(opacity=0.13, interpolate="monotone").encode(
-        y=alt.Y("low:Q", scale=scale, title=None), y2="high:Q"
-    )
-    lines = base.mark_line(
-        point=alt.OverlayMarkDef(size=14, filled=True), strokeWidth=2, interpolate="monotone"
-    ).encode(
-        y=alt.Y("value:Q", title=None, scale=scale, axis=alt.Axis(tickCount=5)),
-        tooltip=[
-            alt.Tooltip("score:N", title="Score"),
-            alt.Tooltip("value:Q", title="Mean", format=".3f"),
-            alt.Tooltip("likely:N", title="95% interval"),
-            alt.Tooltip("calls:Q", title="Scored"),
-            _time_tooltip("time"),
-        ],
-    )
-    return _finished(alt.layer(bands, lines))
+        return []
+    told = [alt.Tooltip(f"{name}:N", title=name.capitalize()) for name in ("rule", "group", "severity", "message")]
+    return [
+        alt.Chart(pd.DataFrame(rows))
+        .mark_rule(strokeDash=[5, 3], strokeWidth=2, color=RED)
+        .encode(x="time:T", tooltip=[*told, alt.Tooltip("utc:N", title="UTC")])
+    ]
 
 
 def _band(interval: Answer) -> dict[str, float | None]:
@@ -109,65 +131,33 @@ def _likely(interval: Answer) -> str:
 
 def cost_bars(by_model: Iterable[Answer], bucket_seconds: int) -> Chart | None:
     """US dollars over time, stacked by model; None where nothing had a price."""
-    rows = _costs([point for point in by_model if point["cost_usd"] > 0], bucket_seconds)
+    rows = _costs([point for point in by_model if point["cost_usd"]], bucket_seconds)
     if not rows:
         return None
     models = sorted({row["model"] for row in rows}, key=lambda name: (name == OTHER_MODELS, name))
-    return _finished(
-        alt.Chart(pd.DataFrame(rows))
+    bars = (
+        alt.Chart(pd.DataFrame([{**row, "name": row["model"]} for row in rows]))
         .mark_bar(orient="vertical")
         .encode(
-            x=_time_axis("time"),
+            x=time_axis("time"),
             x2="end:T",
-            y=alt.Y("cost:Q", title=None, stack="zero", axis=alt.Axis(format="$~g", tickCount=5)),
+            y=alt.Y("cost:Q", title="US dollars", stack="zero", axis=dollar_axis()),
             color=alt.Color(
-                "model:N",
+                "name:N",
                 title=None,
                 scale=alt.Scale(domain=models, range=list(MODEL_COLOURS[: len(models)])),
-                legend=_legend(columns=2),
+                legend=legend(columns=2),
             ),
             tooltip=[
-                alt.Tooltip("model:N", title="Model"),
+                alt.Tooltip("name:N", title="Model"),
                 alt.Tooltip("cost:Q", title="Cost", format="$.4~f"),
-                alt.Tooltip("calls:Q", title="Calls"),
-                _time_tooltip("time"),
+                alt.Tooltip("calls:Q", title="Calls", format=","),
+                time_tooltip("time"),
+                alt.Tooltip("utc:N", title="UTC"),
             ],
         )
     )
-
-
-def latency_bars(bins: Iterable[Answer], marks: Mapping[str, float | None]) -> Chart:
-    """How many conversations took how long, on a logarithmic scale, with named durations marked on it."""
-    scale = alt.Scale(type="log", nice=False)
-    bars = (
-        alt.Chart(pd.DataFrame([{**bin, "took": _took(bin)} for bin in bins]))
-        .mark_bar(color=BLUE, orient="vertical")
-        .encode(
-            x=alt.X("from_ms:Q", title=None, scale=scale, axis=_duration_axis()),
-            x2="to_ms:Q",
-            y=alt.Y("conversations:Q", title=None, axis=alt.Axis(tickMinStep=1, tickCount=5)),
-            tooltip=[alt.Tooltip("took:N", title="Took"), alt.Tooltip("conversations:Q", title="Conversations")],
-        )
-    )
-    marked = [{"mark": f"{mark} {figures.milliseconds(ms)}", "ms": ms} for mark, ms in marks.items() if ms is not None]
-    if not marked:
-        return _finished(bars)
-    rules = (
-        alt.Chart(pd.DataFrame(marked))
-        .mark_rule(strokeWidth=2)
-        .encode(
-            x=alt.X("ms:Q", scale=scale),
-            color=alt.Color(
-                "mark:N",
-                title=None,
-                sort=None,
-                scale=alt.Scale(range=[AMBER, RED]),
-                legend=_legend(columns=2, symbol="stroke"),
-            ),
-            tooltip=[alt.Tooltip("mark:N", title="Mark")],
-        )
-    )
-    return _finished(alt.layer(bars, rules))
+    return finished(clickable(bars, "since", "until", "model"))
 
 
 def in_order(names: Iterable[str], order: Sequence[str] = tuple(SCORE_COLOURS)) -> list[str]:
@@ -185,56 +175,9 @@ def _costs(points: list[Answer], bucket_seconds: int) -> list[dict[str, Any]]:
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for point in points:
         model = (point["group"] or "(none given)") if point["group"] in dearest else OTHER_MODELS
-        start = datetime.fromisoformat(point["bucket"])
-        row = rows.setdefault(
-            (point["bucket"], model),
-            {
-                "time": start,
-                "end": start + _SHARE * timedelta(seconds=bucket_seconds),
-                "model": model,
-                "cost": 0.0,
-                "calls": 0,
-            },
-        )
+        began = bucket(point["bucket"], bucket_seconds)
+        end = began["time"] + SHARE_OF_BUCKET * timedelta(seconds=bucket_seconds)
+        row = rows.setdefault((point["bucket"], model), {**began, "end": end, "model": model, "cost": 0.0, "calls": 0})
         row["cost"] += point["cost_usd"]
         row["calls"] += point["calls"]
     return list(rows.values())
-
-
-def _took(bin: Answer) -> str:
-    return f"{figures.milliseconds(bin['from_ms'])} to {figures.milliseconds(bin['to_ms'])}"
-
-
-def _finished(chart: Any) -> Chart:
-    return chart.properties(height=HEIGHT, padding={"left": 0, "top": 4, "right": 4, "bottom": 0})
-
-
-def _legend(columns: int, symbol: str = "circle") -> alt.Legend:
-    return alt.Legend(
-        orient="bottom",
-        columns=columns,
-        labelLimit=150,
-        padding=0,
-        offset=10,
-        rowPadding=2,
-        symbolType=symbol,
-        symbolSize=90,
-        symbolOpacity=1,
-    )
-
-
-def _time_axis(field: str) -> alt.X:
-    return alt.X(
-        f"{field}:T",
-        title=None,
-        axis=alt.Axis(format=_TIME_FORMATS, tickCount=6, labelOverlap=True, grid=False),
-    )
-
-
-def _time_tooltip(field: str) -> alt.Tooltip:
-    return alt.Tooltip(f"{field}:T", title="From", format="%d %b %H:%M:%S")
-
-
-def _duration_axis() -> alt.Axis:
-    marks = [digit * 10**power for power in range(7) for digit in (1, 3)]
-    return alt.Axis(values=marks, labelExpr=DURATION_LABEL, labelOverlap=True, grid=False)

@@ -1,11 +1,7 @@
-"""What the overview page asks of the API: seven questions a refresh, aggregates and ten calls, never all rows.
-
-An eighth, about agreement, where people have judged calls.
-"""
+"""What the pages share: which calls they are about, and the names that can be chosen from."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -15,111 +11,71 @@ from assay.client.monitor import Monitor
 Answer = dict[str, Any]
 
 RANGES = ("15m", "1h", "6h", "24h", "7d", "30d", "all")
-RECENT = 10
-QUESTIONS_AT_A_TIME = 4
+
+FILTERS = ("project", "model", "environment", "release", "user_id")
 
 
 class Filter(msgspec.Struct, frozen=True):
-    """The calls that the page is about: one of RANGES, and a project and a model unless all are meant."""
+    """The calls that a page is about: one of RANGES, and only some calls where a filter is set.
+
+    `since` and `until`, in a form that the API takes, go before the range.
+    """
 
     range: str = "24h"
     project: str | None = None
     model: str | None = None
+    environment: str | None = None
+    release: str | None = None
+    user_id: str | None = None
+    since: str = ""
+    until: str = ""
 
     def asked(self) -> dict[str, Any]:
         """The same as filters of the API."""
-        since = None if self.range == "all" else self.range
-        return {"since": since, "project": self.project, "model": self.model}
+        since = self.since or (None if self.range == "all" else self.range)
+        return {"since": since, "until": self.until or None, **{name: getattr(self, name) for name in FILTERS}}
+
+    def address(self) -> dict[str, str]:
+        """The same as parts of a page's address."""
+        named = {name: value for name in FILTERS if (value := getattr(self, name)) is not None}
+        between = {name: value for name in ("since", "until") if (value := getattr(self, name))}
+        return {**named, **({} if self.since else {"range": self.range}), **between}
+
+    @property
+    def time(self) -> str:
+        """The time in words, such as "in the last 24h"."""
+        if self.since or self.until:
+            return " ".join(f"{word} {text}" for word, text in (("since", self.since), ("until", self.until)) if text)
+        return "of any time" if self.range == "all" else f"in the last {self.range}"
 
 
 class Names(msgspec.Struct, frozen=True):
-    """The projects and models that the store has calls of, whenever they were."""
+    """The projects, models, environments and releases that the store has calls of, whenever they were.
+
+    `first_at` is when its first call began, "" if there is none.
+    """
 
     projects: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ()
+    releases: tuple[str, ...] = ()
+    first_at: str = ""
 
     def knows(self, other: Names) -> bool:
-        """Whether `other` holds nothing new."""
-        return set(other.projects) <= set(self.projects) and set(other.models) <= set(self.models)
+        """Whether `other` names nothing new."""
+        return all(set(more) <= set(own) for own, more in zip(_kinds(self), _kinds(other), strict=True))
 
     def joined(self, other: Names) -> Names:
         """All names of both, in order."""
-        return Names(tuple(sorted({*self.projects, *other.projects})), tuple(sorted({*self.models, *other.models})))
-
-
-class Overview(msgspec.Struct, frozen=True):
-    """All that one refresh of the page shows, as the API answers it."""
-
-    usage: Answer
-    scores: dict[str, Answer]
-    points: list[Answer]
-    by_model: list[Answer]
-    bucket_seconds: int
-    latencies: list[Answer]
-    calls: list[Answer]
-    alerts: list[Answer]
-    troubles: list[str]
-    agreement: Answer | None = None
-
-    @property
-    def names(self) -> Names:
-        """The projects and models of the newest calls, where new ones show first."""
-        return Names(tuple({call["project"] for call in self.calls}), tuple({call["model"] for call in self.calls}))
+        both = (tuple(sorted({*own, *more})) for own, more in zip(_kinds(self), _kinds(other), strict=True))
+        return Names(*both, first_at=other.first_at or self.first_at)
 
 
 def names(monitor: Monitor) -> Names:
     """What can be filtered by. Raises AssayError."""
-    projects = monitor.usage(group_by="project")["groups"]
-    models = monitor.usage(group_by="model")["groups"] if projects else []
-    return Names(_groups(projects), _groups(models))
+    told = monitor.names()
+    return Names(**{name: tuple(value) if isinstance(value, list) else value or "" for name, value in told.items()})
 
 
-def overview(monitor: Monitor, chosen: Filter) -> Overview | None:
-    """The figures of the chosen calls, or None where there is no such call. Raises AssayError."""
-    asked = chosen.asked()
-    # Side by side: the store answers several questions at a time.
-    with ThreadPoolExecutor(QUESTIONS_AT_A_TIME) as pool:
-        usage = pool.submit(monitor.usage, **asked)
-        trends = pool.submit(_trends, monitor, asked)
-        scores = pool.submit(monitor.quality, **asked)
-        latencies = pool.submit(monitor.latencies, **asked)
-        calls = pool.submit(monitor.calls, **asked, kind="llm", limit=RECENT)
-        alerts = pool.submit(monitor.alerts, **asked, recent=RECENT)
-        health = pool.submit(monitor.health)
-    if not usage.result()["total_calls"]:
-        return None
-    over_time, by_model = trends.result()
-    labelled = any("human" in score["by_source"] for score in scores.result()["scores"].values())
-    return Overview(
-        usage=usage.result(),
-        scores=scores.result()["scores"],
-        points=over_time["points"],
-        by_model=by_model["points"],
-        bucket_seconds=over_time["bucket_seconds"],
-        latencies=latencies.result(),
-        calls=calls.result()["calls"],
-        alerts=alerts.result(),
-        troubles=_troubles(health.result()),
-        agreement=monitor.agreement(**asked) if labelled else None,
-    )
-
-
-def _trends(monitor: Monitor, asked: dict[str, Any]) -> tuple[Answer, Answer]:
-    over_time = monitor.trends(**asked)
-    bucket = f"{over_time['bucket_seconds']}s"
-    return over_time, monitor.trends(**asked, bucket=bucket, group_by="model", scores=False)
-
-
-def _troubles(health: Answer) -> list[str]:
-    """What does not work in the server itself, and in its scoring."""
-    quality, judge = health.get("quality") or {}, health.get("judge") or {}
-    rests = (
-        [f"{name} is not scored for now, it failed again and again: {why}" for name, why in quality["resting"].items()]
-        if quality
-        else []
-    )
-    return [*health["problems"], *quality.get("problems", []), *rests, *filter(None, [judge.get("notice")])]
-
-
-def _groups(groups: list[Answer]) -> tuple[str, ...]:
-    return tuple(sorted(group["group"] for group in groups))
+def _kinds(names: Names) -> tuple[tuple[str, ...], ...]:
+    return names.projects, names.models, names.environments, names.releases

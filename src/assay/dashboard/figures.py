@@ -7,7 +7,19 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from assay.figures import UNKNOWN, count, dollars, duration, milliseconds, name, percent, score
 
-__all__ = ["UNKNOWN", "clock", "count", "dollars", "duration", "milliseconds", "name", "percent", "score"]
+__all__ = [
+    "UNKNOWN",
+    "clock",
+    "count",
+    "dollars",
+    "duration",
+    "milliseconds",
+    "name",
+    "percent",
+    "score",
+    "span",
+    "zone",
+]
 
 
 def clock(moment: str, zone: str | None, now: datetime) -> str:
@@ -16,6 +28,20 @@ def clock(moment: str, zone: str | None, now: datetime) -> str:
     then = datetime.fromisoformat(moment).astimezone(there)
     same_day = then.date() == now.astimezone(there).date()
     return then.strftime("%H:%M:%S" if same_day else "%d %b %H:%M:%S")
+
+
+def zone(name: str | None) -> str:
+    """The reader's time zone, UTC where it is not known."""
+    return _zone(name).key
+
+
+def span(seconds: float) -> str:
+    """42 s, 12 min, 3.5 h, 2.1 days."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
 
 
 def _zone(zone: str | None) -> ZoneInfo:

@@ -1,4 +1,4 @@
-"""The parts of the overview that are aggregates: headline figures, charts and alerts."""
+"""The parts of the overview that are aggregates: charts, what fires and what the newest calls have beyond limits."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from assay.dashboard import figures
-from assay.dashboard.charts import cost_bars, latency_bars, quality_lines
-from assay.dashboard.data import RECENT, Answer, Overview
+from assay.dashboard.charts import cost_bars, quality_lines
+from assay.dashboard.clicks import chart
+from assay.dashboard.data import Answer
+from assay.dashboard.incidents import SEVERITIES
 from assay.dashboard.inert import excerpt, inert
+from assay.dashboard.overview_data import RECENT, Overview
+from assay.dashboard.traffic_charts import latency_bars, latency_lines, volume_bars
+from assay.dashboard.visit import link
 
-SEVERITIES: dict[str, Literal["red", "orange", "blue"]] = {"HIGH": "red", "MEDIUM": "orange", "LOW": "blue"}
-
-_PANEL_HEIGHT = 372
+_PANEL_HEIGHT = 352
 _LONGEST_TROUBLE, _MOST_TROUBLES = 300, 4
-_SCROLLS_FROM = 4
-_METRIC_HEIGHT = 120
+_MOST_INCIDENTS = 3
 
 
 def troubles(overview: Overview) -> None:
@@ -31,74 +33,68 @@ def troubles(overview: Overview) -> None:
         )
 
 
-def headline(overview: Overview) -> None:
-    """Four figures: conversations, cost, latency and relevance, each with what qualifies it."""
-    usage, relevance = overview.usage, overview.scores.get("relevance", {})
-    with st.grid(4, gap="small", min_column_width=150):
-        metric(
-            "Total conversations",
-            figures.count(usage["total_conversations"]),
-            _errors(usage),
-            "red" if usage["errors"] else "gray",
-            "Calls to a language model, each counted once; embeddings are not among them.",
-        )
-        metric(
-            "Total cost",
-            figures.dollars(_known_cost(usage)),
-            f"{figures.count(usage['unpriced'])} unpriced" if usage["unpriced"] else _tokens(usage),
-            "orange" if usage["unpriced"] else "gray",
-            "US dollars, of the calls whose model has a known price. Unpriced calls are not in it.",
-        )
-        metric(
-            "Average latency",
-            figures.milliseconds(usage["avg_latency_ms"]),
-            f"p95 {figures.milliseconds(usage['p95_latency_ms'])}",
-            "gray",
-            "From the request to the end of the answer; 95 of 100 conversations took no longer than p95.",
-        )
-        metric(
-            "Average relevance",
-            figures.score(relevance.get("mean")),
-            _assessed(relevance),
-            "gray",
-            "How much the answers are about what was asked: 0 not at all, 1 fully.",
-        )
-
-
 def quality(overview: Overview) -> None:
-    """Mean scores over time."""
+    """Mean scores over time, with incidents marked."""
     with _panel("Quality over time"):
-        chart = quality_lines(overview.points)
-        if chart is None:
+        drawn = quality_lines(overview.points, overview.bucket_seconds, overview.incidents)
+        if drawn is None:
             st.caption("No scores yet: a conversation is scored within seconds after it is stored.")
         else:
-            st.altair_chart(chart, key="quality", alt="Mean scores over time, from 0 to 1")
+            chart(drawn, "quality", "Mean scores over time, from 0 to 1; a dashed line where an incident began")
 
 
 def cost(overview: Overview) -> None:
     """Dollars over time by model."""
-    with _panel("Cost over time"):
-        chart = cost_bars(overview.by_model, overview.bucket_seconds)
-        if chart is None:
+    with _panel("Cost by model"):
+        drawn = cost_bars(overview.by_model, overview.model_bucket_seconds)
+        if drawn is None:
             st.caption("No call with a known price in this time.")
         else:
-            st.altair_chart(chart, key="cost", alt="Cost in US dollars over time, stacked by model")
+            chart(drawn, "cost", "Cost in US dollars over time, stacked by model")
+
+
+def volume(overview: Overview) -> None:
+    """Calls over time, and which of them failed."""
+    with _panel("Calls and errors"):
+        drawn = volume_bars(overview.points, overview.bucket_seconds)
+        if drawn is None:
+            st.caption("No call in this time.")
+        else:
+            chart(drawn, "volume", "Calls over time, failed ones apart")
 
 
 def latency(overview: Overview) -> None:
+    """Percentiles of latency over time."""
+    with _panel("Latency over time"):
+        drawn = latency_lines(overview.points, overview.bucket_seconds)
+        if drawn is None:
+            st.caption("No conversation in this time.")
+        else:
+            chart(drawn, "latency", "Percentiles of latency over time, on a logarithmic scale")
+
+
+def distribution(overview: Overview) -> None:
     """How latencies are spread."""
     with _panel("Latency distribution"):
         if not overview.latencies:
             st.caption("No conversation in this time.")
             return
-        marks = {"p50": overview.usage["p50_latency_ms"], "p95": overview.usage["p95_latency_ms"]}
-        chart = latency_bars(overview.latencies, marks)
-        st.altair_chart(chart, key="latency", alt="Conversations by latency, on a logarithmic scale")
+        marks = {name: overview.usage[f"{name}_latency_ms"] for name in ("p50", "p95", "p99")}
+        st.altair_chart(
+            latency_bars(overview.latencies, marks),
+            key="distribution",
+            alt="Conversations by latency, on a logarithmic scale",
+        )
 
 
 def alerts(overview: Overview) -> None:
-    """What the newest calls have beyond the thresholds, gravest first."""
-    with _panel("Alerts", "stretch" if len(overview.alerts) < _SCROLLS_FROM else _PANEL_HEIGHT):
+    """What fires at present, and what the newest calls have beyond the thresholds, gravest first."""
+    with _panel("Alerts"):
+        firing = [one for one in overview.incidents if one["phase"] == "firing"]
+        for incident in firing[:_MOST_INCIDENTS]:
+            _incident(incident)
+        if len(firing) > _MOST_INCIDENTS:
+            st.markdown(f"[All {len(firing)} incidents that fire]({link('alerts')})")
         if not overview.alerts:
             st.success(f"All within limits in the last {RECENT} calls.", icon=":material/check_circle:")
         for severity, colour in SEVERITIES.items():
@@ -107,6 +103,16 @@ def alerts(overview: Overview) -> None:
                 st.badge(f"{severity} · {len(of_severity)}", color=colour)
             for alert in of_severity:
                 _alert(alert)
+
+
+def _incident(incident: Answer) -> None:
+    group = f" · {inert(excerpt(incident['group'], 60))}" if incident["group"] else ""
+    colour = SEVERITIES[incident["severity"]]
+    st.markdown(
+        f":{colour}[:material/notifications_active:] **{inert(incident['rule'])}**{group} "
+        f"[open]({link('alerts', incident=incident['incident_id'])})  \n"
+        f":small[:gray[{inert(excerpt(incident['message'], 160))}]]"
+    )
 
 
 def _alert(alert: Answer) -> None:
@@ -125,41 +131,22 @@ def metric(
     label: str,
     value: str,
     qualifier: str,
-    colour: Literal["red", "orange", "gray"] = "gray",
+    colour: Literal["red", "orange", "green", "gray"] = "gray",
     meaning: str | None = None,
+    *,
+    course: list[float] | None = None,
+    more: str = "",
 ) -> None:
-    """A headline figure in its frame, with what qualifies it below."""
+    """A figure in its frame, with what qualifies it below, and its `course` as a small line where it has one."""
     st.metric(
         label,
         inert(value),
         inert(qualifier) or None,
         delta_color=colour,
         delta_arrow="off",
+        delta_description=inert(more) or None,
         help=meaning,
         border=True,
-        height=_METRIC_HEIGHT,
+        height="stretch",
+        chart_data=course if course and len(course) > 1 else None,
     )
-
-
-def _known_cost(usage: Answer) -> float | None:
-    total, unpriced = usage["total_cost_usd"], usage["unpriced"]
-    nothing_priced = not total and unpriced and unpriced >= usage["total_calls"] - usage["errors"]
-    return None if nothing_priced else total
-
-
-def _errors(usage: Answer) -> str:
-    errors = usage["errors"]
-    if not errors:
-        return "no errors"
-    return f"{figures.count(errors)} {'error' if errors == 1 else 'errors'} · {figures.percent(usage['error_rate'])}"
-
-
-def _tokens(usage: Answer) -> str:
-    return f"{figures.count(usage['total_tokens'])} tokens"
-
-
-def _assessed(score: Answer) -> str:
-    if not score:
-        return "none scored yet"
-    unknown = f" · {figures.count(score['not_assessable'])} not assessable" if score["not_assessable"] else ""
-    return f"{figures.count(score['n'])} scored{unknown}"

@@ -64,23 +64,16 @@ def show_transcript(call: Answer) -> None:
     if not said:
         st.caption("No texts were recorded with this call.")
     if len(said) < _FOLDED_FROM:
-        _draw(said)
+        show_turns(said)
         return
-    _draw(said[:1])
+    show_turns(said[:1])
     with st.expander(f"{len(said) - 1 - _SHOWN_AT_END} earlier turns", icon=":material/unfold_more:"):
-        _draw(said[1:-_SHOWN_AT_END])
-    _draw(said[-_SHOWN_AT_END:])
+        show_turns(said[1:-_SHOWN_AT_END])
+    show_turns(said[-_SHOWN_AT_END:])
 
 
-def show_text(text: str) -> None:
-    """A text as it is, cut where a browser would suffer."""
-    with st.container(border=False, height=_TEXT_HEIGHT if len(text) > _SCROLLS_FROM else "content"):
-        st.text(text[:LONGEST_TEXT] or "(empty)")
-    if len(text) > LONGEST_TEXT:
-        st.caption(f"{len(text) - LONGEST_TEXT:,} more characters: ask the API for the whole call.")
-
-
-def _draw(said: list[Turn]) -> None:
+def show_turns(said: list[Turn]) -> None:
+    """Draw these turns, one message each."""
     for turn in said:
         with st.chat_message(
             turn.role if turn.role in _ICONS else "tool", avatar=_ICONS.get(turn.role, _ICONS["tool"])
@@ -89,6 +82,14 @@ def _draw(said: list[Turn]) -> None:
                 if part.label:
                     st.caption(inert(part.label))
                 show_text(part.text)
+
+
+def show_text(text: str) -> None:
+    """A text as it is, cut where a browser would suffer."""
+    with st.container(border=False, height=_TEXT_HEIGHT if len(text) > _SCROLLS_FROM else "content"):
+        st.text(text[:LONGEST_TEXT] or "(empty)")
+    if len(text) > LONGEST_TEXT:
+        st.caption(f"{len(text) - LONGEST_TEXT:,} more characters: ask the API for the whole call.")
 
 
 def _messages(document: str) -> list[Turn]:

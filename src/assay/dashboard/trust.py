@@ -9,9 +9,10 @@ import pandas as pd
 import streamlit as st
 
 from assay.dashboard import figures
-from assay.dashboard.charts import BLUE, GREY, Chart
+from assay.dashboard.charts import Chart
 from assay.dashboard.data import Answer
 from assay.dashboard.inert import inert
+from assay.palette import BLUE, GREY
 
 _ROW_HEIGHT = 30
 _SHOWN = 10

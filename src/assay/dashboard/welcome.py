@@ -1,10 +1,27 @@
-"""What a page without any call shows: how to send the first one."""
+"""What pages show where there is nothing to show: how to send the first call, or which filter to widen."""
 
 from __future__ import annotations
 
 import streamlit as st
 
+from assay.dashboard.inert import inert
+from assay.dashboard.visit import Visit
+
 DEFAULT_URL = "http://127.0.0.1:4318"
+
+
+def nothing_here(visit: Visit, what: str) -> None:
+    """`what` ("No call") is in the store at all, or only not among what was chosen."""
+    if not visit.names.projects:
+        st.info(
+            f"{what} is stored yet. [The overview](/) has the lines that send the first one.",
+            icon=":material/hourglass_empty:",
+        )
+    else:
+        st.info(
+            f"{what} {inert(visit.chosen.time)} is what was asked for. Choose a longer time range or fewer filters.",
+            icon=":material/search_off:",
+        )
 
 
 def first_call(url: str, *, needs_key: bool) -> None:

@@ -243,8 +243,9 @@ def _map(names: list[str], columns: list[Column], present: list[Bools], rows: in
     else:
         order = (np.arange(width) * rows)[None, :] + np.arange(rows)[:, None]
         flat = pa.concat_arrays(columns).take(pa.array(order.ravel()[chosen]))
-    keys = pa.array(names, pa.string()).take(pa.array(which))
-    return pa.MapArray.from_arrays(pa.array(offsets.astype(np.int32)), keys, flat)
+    keys = pa.array(names, pa.string()).take(pa.array(which, pa.int32()))
+    starts: Any = pa.array(offsets, pa.int32())
+    return pa.MapArray.from_arrays(starts, keys, flat)
 
 
 def _plain(column: Column, name: str) -> Column:

@@ -11,7 +11,7 @@ from assay.ingest.batch import Batch, Request, Take
 from assay.ingest.imported import NDJSON
 from assay.records import UnixMicros
 from assay.store.connect import Store
-from assay.store.spans import Within, started_within
+from assay.store.spans import Starts, started_at_one_of
 
 DEFAULT_PROJECT = "default"
 
@@ -100,9 +100,9 @@ def _known(store: Store, lines: Sequence[bytes]) -> set[int]:
     spans = [head.span for head in heads.values() if head.span]
     starts = [span.started_at for span in spans]
     timeless = any(head.timeless for head in heads.values())
-    within = None if timeless else (max(min(starts), 0), min(max(starts), _FAR))
+    known = None if timeless else [start for start in starts if 0 <= start <= _FAR]
     ids = sorted({span.span_id for span in spans})
-    stored, judged = _stored(store, ids, within), _judged(store, ids, within)
+    stored, judged = _stored(store, ids, known), _judged(store, ids, known)
     return {number for number, head in heads.items() if _all_stored(head, stored, judged)}
 
 
@@ -124,8 +124,8 @@ def _all_stored(head: _Head, stored: set[tuple[str, ...]], judged: dict[tuple[st
     return all(judged.get(key, -1) >= judged_at for key, judged_at in keys)
 
 
-def _stored(store: Store, ids: list[str], within: Within | None) -> set[tuple[str, ...]]:
-    condition, parameters = started_within(within)
+def _stored(store: Store, ids: list[str], starts: Starts | None) -> set[tuple[str, ...]]:
+    condition, parameters = started_at_one_of(starts)
     rows = store.query(
         f"SELECT DISTINCT project, trace_id, span_id FROM spans WHERE span_id IN {{ids:Array(String)}} AND {condition}",
         {"ids": ids, **parameters},
@@ -133,8 +133,8 @@ def _stored(store: Store, ids: list[str], within: Within | None) -> set[tuple[st
     return {(row["project"], row["trace_id"], row["span_id"]) for row in rows}
 
 
-def _judged(store: Store, ids: list[str], within: Within | None) -> dict[tuple[str, ...], int]:
-    condition, parameters = started_within(within)
+def _judged(store: Store, ids: list[str], starts: Starts | None) -> dict[tuple[str, ...], int]:
+    condition, parameters = started_at_one_of(starts)
     rows = store.query(
         "SELECT target, name, source, scorer, author, max(version) AS at FROM scores"
         f" WHERE target IN {{ids:Array(String)}} AND {condition} GROUP BY target, name, source, scorer, author",

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cached_property
+from math import gcd
 from typing import NamedTuple
 
 from genai_prices import Usage, data_snapshot
@@ -20,6 +22,7 @@ from genai_prices.types import ModelInfo, ModelPrice, TieredPrices, TimeOfDateCo
 from assay.config import Price
 
 MILLION = 1_000_000
+DAY_SECONDS = 86_400
 
 PROVIDERS = {
     "aws.bedrock": "aws",
@@ -60,8 +63,8 @@ class Saving(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Rates:
-    """Dollars a token, for prices that do not depend on how many there are."""
+class Rates:
+    """US dollars a token, and a `request`, as they hold for calls of one time and size."""
 
     input: float
     cache_read: float
@@ -69,11 +72,12 @@ class _Rates:
     output: float
     request: float = 0.0
 
-    def cost(self, tokens: Tokens) -> Cost:
+    def cost(self, tokens: Tokens, calls: int = 1) -> Cost:
+        """Of so many calls with these tokens in all."""
         uncached = tokens.input - tokens.cache_read - tokens.cache_write
         cached = tokens.cache_read * self.cache_read + tokens.cache_write * self.cache_write
         input, output = uncached * self.input + cached, tokens.output * self.output
-        return Cost(input, output, input + output + self.request)
+        return Cost(input, output, input + output + self.request * calls)
 
 
 class Prices:
@@ -82,7 +86,7 @@ class Prices:
     def __init__(self, own: Mapping[str, Price] | None = None) -> None:
         self._own = {pattern.lower(): _own_rates(price) for pattern, price in (own or {}).items()}
         self._snapshot = data_snapshot.get_snapshot()
-        self._rates: dict[int, _Rates | None] = {}  # by id(): the snapshot keeps every price alive
+        self._rates: dict[int, Rates | None] = {}  # by id(): the snapshot keeps every price alive
 
     def cost(self, provider: str, model: str, at: float, tokens: Tokens) -> Cost | None:
         """What a call cost, or None where no price is known.
@@ -101,6 +105,31 @@ class Prices:
             self._rates[id(price)] = _flat_rates(price)
         rates = self._rates[id(price)]
         return rates.cost(tokens) if rates else _exact_cost(price, tokens)
+
+    def rates(self, provider: str, model: str, at: float, input_tokens: int) -> Rates | None:
+        """What a token costs in a call with so many input tokens; None where no price is known.
+
+        The same rates hold for all calls with as many of `tier_starts` below their input tokens, and for all moments
+        (Unix seconds) in the same `steady_seconds`.
+        """
+        if self._own and (own := self._own_price(model.lower())):
+            return own
+        price = self._price(provider, model, at)
+        return _rates_of(price, max(input_tokens, 1)) if price else None
+
+    def steady_seconds(self, provider: str, model: str) -> int:
+        """The longest step of time, cut from the Unix epoch, within which the model's price does not change."""
+        if not self._varies_within_a_day(provider, model):
+            return DAY_SECONDS
+        found = self._model(provider, model)
+        prices = found.prices if found and not isinstance(found.prices, ModelPrice) else []
+        ends = [end for one in prices for end in _times_of_day(one.constraint)]
+        return gcd(DAY_SECONDS, *(end.hour * 3600 + end.minute * 60 + end.second for end in ends))
+
+    def like(self, model: str) -> list[str]:
+        """Models with a price whose names come nearest to this one, at most three."""
+        names = {one.id for provider in self._snapshot.providers for one in provider.models} | self._own.keys()
+        return get_close_matches(model.lower(), sorted(names), n=3)
 
     def saving(self, provider: str, model: str, day: float, input_tokens: int) -> Saving | None:
         """What caching saves on each token of a call with so many input tokens on that day (Unix seconds).
@@ -133,7 +162,7 @@ class Prices:
             isinstance(price.constraint, TimeOfDateConstraint) for price in prices
         )
 
-    def _own_price(self, model: str) -> _Rates | None:
+    def _own_price(self, model: str) -> Rates | None:
         """The table's price of a model: under its very name, else under the first pattern that fits."""
         fitting = (rates for pattern, rates in self._own.items() if fnmatchcase(model, pattern))
         return self._own.get(model) or next(fitting, None)
@@ -156,17 +185,38 @@ def _all_prices(model: ModelInfo) -> list[ModelPrice]:
     return [model.prices] if isinstance(model.prices, ModelPrice) else [price.prices for price in model.prices]
 
 
-def _own_rates(price: Price) -> _Rates:
+def _times_of_day(constraint: object) -> tuple[time, ...]:
+    """Begin and end in UTC of a price that holds for a part of each day."""
+    if not isinstance(constraint, TimeOfDateConstraint):
+        return ()
+    ends = (constraint.start_time, constraint.end_time)
+    day = datetime(2000, 1, 1)
+    return tuple(
+        datetime.combine(day, end if end.tzinfo else end.replace(tzinfo=UTC)).astimezone(UTC).time() for end in ends
+    )
+
+
+def _rates_of(price: ModelPrice, size: int) -> Rates:
+    """The rates of calls with `size` input tokens, at least 1: above a tier's start its price is that of all tokens."""
+    whole, read, write = (
+        _exact_cost(price, Tokens(size, **cached)).input / size
+        for cached in ({}, {"cache_read": size}, {"cache_write": size})
+    )
+    output = _exact_cost(price, Tokens(size, MILLION)).output / MILLION
+    return Rates(whole, read, write, output, request=_exact_cost(price, Tokens()).total)
+
+
+def _own_rates(price: Price) -> Rates:
     read, write = (price.input if rate is None else rate for rate in (price.cache_read, price.cache_write))
     million = (price.input / MILLION, read / MILLION, write / MILLION, price.output / MILLION)
-    return _Rates(*million, request=price.request)
+    return Rates(*million, request=price.request)
 
 
-def _flat_rates(price: ModelPrice) -> _Rates | None:
+def _flat_rates(price: ModelPrice) -> Rates | None:
     tiered = any(isinstance(value, TieredPrices) for value in vars(price).values())
     if tiered or _exact_cost(price, Tokens()).total:
         return None
-    return _Rates(
+    return Rates(
         input=_exact_cost(price, Tokens(input=MILLION)).total / MILLION,
         cache_read=_exact_cost(price, Tokens(input=MILLION, cache_read=MILLION)).total / MILLION,
         cache_write=_exact_cost(price, Tokens(input=MILLION, cache_write=MILLION)).total / MILLION,

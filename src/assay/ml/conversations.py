@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,6 +53,16 @@ _SCRIPTS = {
     "Han": "\u4e00-\u9fff",
 }
 _OF_SCRIPT = {name: re.compile(f"[{letters}]") for name, letters in _SCRIPTS.items()}
+
+
+@cache
+def shipped_embedding() -> Embed:
+    """Vectors of texts as those of prompts are made (quality/groups); reads the words when it is first asked for."""
+    from assay.quality.groups.embedding import load_embedder
+    from assay.quality.groups.mask import template
+
+    embedder = load_embedder()
+    return lambda texts: embedder.embed([template(text) for text in texts])
 
 
 class _Texts(NamedTuple):

@@ -16,13 +16,14 @@ from assay.analytics.costs import costs
 from assay.analytics.errors import errors
 from assay.analytics.groups import groups
 from assay.analytics.selection import EARLIEST, TAG, Selection
-from assay.analytics.summaries import quality, usage, usage_by
+from assay.analytics.summaries import quality, usage
 from assay.analytics.trends import latencies, trends
 from assay.analytics.worst import worst_calls
 from assay.errors import AssayError
 from assay.ingest.pricing import Prices
 from assay.records import FILTERS
 from assay.reports.content import TITLE, Drivers, Gap, Headline, Report, stamp
+from assay.reports.models import beside
 from assay.reports.questions import first_call, incidents_between
 from assay.reports.recommend import recommendations
 from assay.store.connect import Row, Store
@@ -151,6 +152,7 @@ def _filled(
         changes=changes,
         worst=worst_calls(store, asked, {name: row["source"] for name, row in judged.items()}),
         gaps=list(_gaps(told.usage, judged, scored(store, asked), made.health())),
+        models=beside(store, asked, before),
     )
     return msgspec.structs.replace(filled, recommendations=recommendations(filled))
 
@@ -232,7 +234,7 @@ def _score(name: str, row: Row, former: Row | None, verdict: Verdict) -> Headlin
 
 
 def _drivers(store: Store, selection: Selection, used: Row, dimension: str) -> Drivers:
-    rows = usage_by(store, selection, dimension)
+    rows = usage(store, selection, dimension)["groups"]
     if dimension != "model" and not any(row["group"] for row in rows):
         rows = []
     if dimension == "project" and len(rows) < 2:

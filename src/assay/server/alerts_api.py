@@ -70,6 +70,7 @@ class Replaying(BaseModel):
     since: str = "30d"
     until: str | None = None
     at_most_a_week: Annotated[float, Field(ge=0)] = 1.0
+    points: Annotated[int, Field(ge=0, le=1000)] = 0
 
 
 def add_alert_routes(app: FastAPI, store: Store, rules: Path, engine: Engine | None = None) -> None:
@@ -169,7 +170,7 @@ def add_alert_routes(app: FastAPI, store: Store, rules: Path, engine: Engine | N
 
     @app.post("/replay")
     def post_replay(asked: Annotated[Replaying, Body()]) -> Response:
-        """What rules would have done over stored history. Nobody is told."""
+        """What rules would have done over stored history; the course of each in so many `points`. Nobody is told."""
         held = parse_rules(asked.rules) if asked.rules is not None else book()
         if unknown := set(asked.only) - set(held.rules):
             raise AssayError(f"no rule {min(unknown)!r} in these rules")
@@ -179,7 +180,7 @@ def add_alert_routes(app: FastAPI, store: Store, rules: Path, engine: Engine | N
         now = datetime.now(UTC)
         since = int(moment(asked.since, now).timestamp())
         until = int(moment(asked.until, now).timestamp()) if asked.until else int(now.timestamp())
-        found = replay(store, held, since, until, asked.at_most_a_week)
+        found = replay(store, held, since, until, asked.at_most_a_week, points=asked.points)
         return as_json({**msgspec.structs.asdict(found), "problems": [str(problem) for problem in held.problems]})
 
     @app.get("/deliveries")

@@ -9,6 +9,7 @@ from fastapi.responses import Response
 
 from assay.analytics.costs import costs
 from assay.analytics.errors import errors
+from assay.analytics.names import names
 from assay.analytics.selection import DIMENSIONS
 from assay.analytics.sessions import ORDERS, session, sessions
 from assay.analytics.speed import speed
@@ -19,11 +20,16 @@ from assay.store.connect import Store
 
 
 def analytics_routes(store: Store, prices: Prices) -> APIRouter:
-    """GET /top, /sessions, /sessions/{session_id}, /errors, /costs and /speed.
+    """GET /names, /top, /sessions, /sessions/{session_id}, /errors, /costs and /speed.
 
     `selected` is FastAPI's dependency that reads a Selection from a request.
     """
     routes = APIRouter()
+
+    @routes.get("/names")
+    def get_names() -> Response:
+        """The projects, models, environments and releases that there are calls of."""
+        return as_json(names(store))
 
     @routes.get("/top")
     def get_top(

@@ -20,7 +20,7 @@ from assay.analytics.doctor import findings, server_findings
 from assay.analytics.ppi import with_judged
 from assay.analytics.search import FIELDS
 from assay.analytics.selection import DIMENSIONS, moment
-from assay.analytics.summaries import quality, quality_by, usage, usage_by
+from assay.analytics.summaries import quality, quality_by, usage
 from assay.analytics.trends import latencies, trends
 from assay.config import Config
 from assay.errors import AssayError, MalformedTelemetry, NotFound, StoreError, StoreUnavailable
@@ -33,6 +33,7 @@ from assay.server.analytics_api import analytics_routes
 from assay.server.asking import Selected, as_json, one_of
 from assay.server.backfill_api import add_backfill
 from assay.server.compare_api import budget_routes, compare_routes
+from assay.server.cost_quality_api import cost_quality_routes
 from assay.server.docs import docs_page
 from assay.server.feedback import NewScore, store_score
 from assay.server.files_api import add_export
@@ -85,8 +86,7 @@ def api(
     @app.get("/usage")
     def get_usage(selected: Selected, group_by: Annotated[str | None, one_of(DIMENSIONS)] = None) -> Response:
         """Conversations, cost, tokens and latency; with `group_by` also for each of its values."""
-        groups = {"groups": usage_by(store, selected, group_by)} if group_by else {}
-        return as_json(usage(store, selected) | groups)
+        return as_json(usage(store, selected, group_by))
 
     @app.get("/quality")
     def get_quality(selected: Selected, group_by: Annotated[str | None, one_of(DIMENSIONS)] = None) -> Response:
@@ -99,6 +99,7 @@ def api(
 
     app.include_router(agreement_routes(store))
     app.include_router(analytics_routes(store, prices))
+    app.include_router(cost_quality_routes(store, prices))
     app.include_router(compare_routes(store))
     app.include_router(budget_routes(store, config.budget, config.timezone))
     app.include_router(sql_routes(store, config.sql))

@@ -158,7 +158,7 @@ def visits(seed: int = 0, *, clock: Callable[[], float] = time.time, run: str | 
             session_id=f"{user}-{run}-{number}",
             user_id=user,
             app="fernhill-helpdesk" if helpdesk else "study-buddy",
-            turns=_turns(rng, known, helpdesk, _hour(clock())),
+            turns=_turns(rng, known, helpdesk, hour_of(clock())),
         )
 
 
@@ -181,10 +181,11 @@ def lapsed_day(clock: Callable[[], float], end_s: float, *, peak: float = 40.0, 
     `clock` gives the simulated Unix time (see TimeLapse.simulated_ns); `end_s` is when the time lapse ends,
     in real seconds since the traffic began. Hours are those of the machine's time zone.
     """
-    return lambda elapsed_s: peak * rhythm(_hour(clock())) if elapsed_s < end_s else after
+    return lambda elapsed_s: peak * rhythm(hour_of(clock())) if elapsed_s < end_s else after
 
 
-def _hour(unix_s: float) -> float:
+def hour_of(unix_s: float) -> float:
+    """The hour of the day there, in the machine's time zone: 13.5 is half past one."""
     local = datetime.fromtimestamp(unix_s).astimezone()
     return local.hour + local.minute / 60
 

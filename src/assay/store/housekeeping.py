@@ -16,7 +16,8 @@ INDEX_SECONDS = 20.0
 FEWEST_ROWS = 2000
 """Of fewer rows without an index the texts themselves are read in less time than a page takes."""
 
-TABLES = ("spans", "scores", "embeddings")
+TABLES = ("spans", "scores", "embeddings", "predictions")
+"""Tables with a partition a day. Labels have one for all: the engine merges them as it sees fit."""
 
 QUIET_SECONDS = 60.0
 """Prompts are read, and put into other groups, by the million: until that is merged, groups are read several times."""

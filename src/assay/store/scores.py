@@ -11,7 +11,7 @@ import msgspec
 from assay.records import Score, ScoreSource, Span
 from assay.store.connect import Row, Store
 from assay.store.rows import arrow_schema, arrow_table, stamped
-from assay.store.spans import Share, Within, started_within
+from assay.store.spans import Share, Starts, started_at_one_of
 
 SCORE_SCHEMA = arrow_schema(Score)
 
@@ -25,9 +25,9 @@ def insert_scores(store: Store, scores: Sequence[Score]) -> None:
         store.insert("scores", stamped(arrow_table(scores, SCORE_SCHEMA), time.time_ns() // 1000))
 
 
-def scores_of(store: Store, span_ids: Iterable[str], within: Within | None = None) -> dict[tuple[str, str], list[Row]]:
+def scores_of(store: Store, span_ids: Iterable[str], starts: Starts | None = None) -> dict[tuple[str, str], list[Row]]:
     """All scores of these calls by project and span id, each call's in the order of their names."""
-    condition, parameters = started_within(within)
+    condition, parameters = started_at_one_of(starts)
     rows = store.query(
         f"""
         SELECT project, target, name, value, label, comment, scorer, scorer_version, source, author, confidence

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from assay.store.connect import Row, Store
@@ -39,13 +39,13 @@ CALL_COLUMNS = f"""
 """A call as the API and the exports tell it."""
 
 
-Within = tuple[int, int]
-"""First and last start (Unix microseconds) of the spans that are looked for: the rest of the store is not read."""
+Starts = Collection[int]
+"""The starts (Unix microseconds) of the spans that are looked for: the rest of the store is not read."""
 
 
-def spans_with_ids(store: Store, span_ids: Iterable[str], within: Within | None = None) -> list[Row]:
+def spans_with_ids(store: Store, span_ids: Iterable[str], starts: Starts | None = None) -> list[Row]:
     """The spans with these ids, in no order."""
-    condition, parameters = started_within(within)
+    condition, parameters = started_at_one_of(starts)
     # FINAL would read all rows beside them; of a re-sent span the newest version is taken here.
     return store.query(
         f"SELECT {CALL_COLUMNS} FROM spans WHERE span_id IN {{ids:Array(String)}} AND {condition}"
@@ -64,12 +64,13 @@ def spans_of_trace(store: Store, trace_id: str) -> list[Row]:
     return sorted(rows, key=lambda row: (row["started_at"], row["span_id"]))
 
 
-def started_within(within: Within | None) -> tuple[str, dict[str, int]]:
-    """Condition and parameters that keep rows whose `started_at` lies in the range, or all."""
-    if within is None:
+def started_at_one_of(starts: Starts | None) -> tuple[str, dict[str, list[int]]]:
+    """Condition and parameters that keep rows whose `started_at` is one of these, or all."""
+    if starts is None:
         return "1", {}
-    first, last = (f"fromUnixTimestamp64Micro({{{bound}:Int64}})" for bound in ("first", "last"))
-    return f"started_at >= {first} AND started_at <= {last}", dict(zip(("first", "last"), within, strict=True))
+    # A subquery makes a set of the column's type, by which the sorting key leaves out what lies between.
+    known = "started_at IN (SELECT fromUnixTimestamp64Micro(arrayJoin({starts:Array(Int64)})))"
+    return known, {"starts": sorted(set(starts))}
 
 
 def span_id_of_response(store: Store, response_id: str) -> str | None:
@@ -148,9 +149,9 @@ _STARTED_AFTER = f"""
     AND (started_at, span_id) > (fromUnixTimestamp64Micro({{after:Int64}}), {{span_id:String}})"""
 
 
-def calls_with_ids(store: Store, span_ids: Iterable[str], within: Within) -> list[dict[str, Any]]:
+def calls_with_ids(store: Store, span_ids: Iterable[str], starts: Starts) -> list[dict[str, Any]]:
     """Calls with an answer to score with these ids, as `calls_after` gives them."""
-    condition, parameters = started_within(within)
+    condition, parameters = started_at_one_of(starts)
     return store.query(
         f"SELECT {_SCORED_COLUMNS} FROM spans FINAL"
         f" WHERE {_SCORED} AND span_id IN {{ids:Array(String)}} AND {condition}",

@@ -13,7 +13,9 @@ from assay.dashboard.calls_table import calls_table
 from assay.dashboard.data import Answer
 from assay.dashboard.detail import detail
 from assay.dashboard.inert import excerpt, inert
-from assay.dashboard.visit import Visit, unanswered
+from assay.dashboard.paging import cursor, paging, set_address
+from assay.dashboard.visit import Visit, link, unanswered
+from assay.dashboard.welcome import nothing_here
 from assay.errors import AssayError, NotFound
 
 ROWS = 50
@@ -22,14 +24,12 @@ STATUSES = ("any", "ok", "error")
 KINDS = {"llm": "Conversations", "embedding": "Embeddings", "": "All calls"}
 MORE = {
     "session_id": "Session",
-    "user_id": "User",
-    "environment": "Environment",
     "service": "Service",
     "provider": "Provider",
     "prompt_group": "Kind of question",
 }
 
-_OPEN, _CURSOR, _BACK, _LISTED = "call", "cursor", "cursors_before", "listed"
+_OPEN, _LISTED = "call", "listed"
 
 
 def page(visit: Visit) -> None:
@@ -46,8 +46,9 @@ def page(visit: Visit) -> None:
 def _opened(visit: Visit, span_id: str) -> None:
     listed: list[str] = st.session_state.get(_LISTED, [])
     place = listed.index(span_id) if span_id in listed else None
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.button("All conversations", icon=":material/arrow_back:", on_click=_go, args=({_OPEN: None},))
+    row = st.container(horizontal=True, vertical_alignment="center")
+    with row:
+        st.button("All conversations", icon=":material/arrow_back:", on_click=set_address, args=({_OPEN: None},))
         if place is not None:
             _step("Previous", ":material/chevron_left:", listed[place - 1] if place else None)
             _step("Next", ":material/chevron_right:", listed[place + 1] if place + 1 < len(listed) else None)
@@ -56,35 +57,33 @@ def _opened(visit: Visit, span_id: str) -> None:
     except NotFound as error:
         st.warning(inert(str(error)), title="No such call", icon=":material/search_off:")
         return
+    with row:
+        if call["session_id"]:
+            address = link("sessions", session=call["session_id"], of=call["project"])
+            st.link_button("Its session", address, icon=":material/linear_scale:")
     st.subheader(inert(excerpt(call["prompt"], 120) or "(no prompt)"), anchor=False)
     detail(visit.monitor, call)
 
 
 def _step(label: str, icon: str, span_id: str | None) -> None:
-    st.button(label, icon=icon, disabled=span_id is None, on_click=_go, args=({_OPEN: span_id},))
+    st.button(label, icon=icon, disabled=span_id is None, on_click=set_address, args=({_OPEN: span_id},))
 
 
 def _list(visit: Visit) -> None:
     asked = visit.chosen.asked() | _filters()
-    if st.session_state.get("asked") != asked:
-        # Another question starts at its first page, unless a link names a page of it.
-        if "asked" in st.session_state:
-            _go({_CURSOR: None})
-        st.session_state["asked"], st.session_state[_BACK] = asked, []
-    found = visit.monitor.calls(**asked, limit=ROWS, cursor=st.query_params.get(_CURSOR, ""))
+    found = visit.monitor.calls(**asked, limit=ROWS, cursor=cursor("calls", asked))
     calls: list[Answer] = found["calls"]
     st.session_state[_LISTED] = [call["span_id"] for call in calls]
     if calls:
         chosen = calls_table(calls)
         if chosen is not None:
-            _go({_OPEN: chosen["span_id"]})
+            set_address({_OPEN: chosen["span_id"]})
             st.rerun()
     elif found["next_cursor"]:
         st.info("Nothing yet: the search has looked through a part of the calls.", icon=":material/search:")
     else:
-        nothing = "No call matches. Choose a longer time range, other words or fewer filters."
-        st.info(nothing, icon=":material/search_off:")
-    _paging(found["next_cursor"])
+        nothing_here(visit, "No call")
+    paging("calls", found["next_cursor"])
 
 
 def _filters() -> dict[str, Any]:
@@ -109,27 +108,3 @@ def _filters() -> dict[str, Any]:
             more = {name: st.text_input(label, key=name, bind="query-params") for name, label in MORE.items()}
     chosen = {name: value for name, value in more.items() if value}
     return {"q": q, "order": order, "status": None if status == "any" else status, "kind": kind, **chosen}
-
-
-def _paging(next_cursor: str | None) -> None:
-    before: list[str] = st.session_state.setdefault(_BACK, [])
-    here = st.query_params.get(_CURSOR, "")
-    with st.container(horizontal=True, horizontal_alignment="right"):
-        if here:
-            earlier = before[-1] if before else ""
-            st.button("Back", icon=":material/chevron_left:", on_click=_turn, args=(earlier, before[:-1]))
-        if next_cursor:
-            st.button("Further", icon=":material/chevron_right:", on_click=_turn, args=(next_cursor, [*before, here]))
-
-
-def _turn(cursor: str, before: list[str]) -> None:
-    st.session_state[_BACK] = before
-    _go({_CURSOR: cursor or None})
-
-
-def _go(changes: dict[str, str | None]) -> None:
-    for name, value in changes.items():
-        if value is None:
-            st.query_params.pop(name, None)
-        else:
-            st.query_params[name] = value

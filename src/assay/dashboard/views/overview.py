@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
-from assay.client.monitor import Monitor
-from assay.dashboard import data
+from assay.dashboard import panels
 from assay.dashboard.conversations import recent_conversations
-from assay.dashboard.incidents import incidents
-from assay.dashboard.panels import alerts, cost, headline, latency, quality, troubles
-from assay.dashboard.trust import agreement
+from assay.dashboard.headline import headline
+from assay.dashboard.overview_data import Overview, overview
 from assay.dashboard.visit import Visit, unanswered
-from assay.dashboard.welcome import first_call
+from assay.dashboard.welcome import first_call, nothing_here
 from assay.errors import AssayError
 
 FIRST_CALL_SECONDS = 2.0
@@ -28,41 +26,37 @@ def page(visit: Visit) -> None:
 
 def _figures(visit: Visit) -> None:
     try:
-        overview = data.overview(visit.monitor, visit.chosen)
-        if overview is None:
+        found = overview(visit.monitor, visit.chosen)
+        if found is None:
             _nothing(visit)
-        elif not visit.names.knows(overview.names):
-            st.session_state["names"] = visit.names.joined(overview.names)
+        elif not visit.names.knows(found.names):
+            if not visit.names.projects:
+                st.toast("The first call is here.", icon=":material/celebration:", duration="long")
+            st.session_state["names"] = visit.names.joined(found.names)
             st.rerun()
         else:
-            _draw(visit.monitor, overview)
+            _draw(visit, found)
     except AssayError as error:
         unanswered(error)
 
 
-def _draw(monitor: Monitor, overview: data.Overview) -> None:
-    troubles(overview)
-    headline(overview)
-    wide, narrow = st.columns([3, 2])
-    with wide:
-        quality(overview)
-    with narrow:
-        alerts(overview)
-    left, right = st.columns(2)
-    with left:
-        cost(overview)
-    with right:
-        latency(overview)
-    if overview.agreement:
-        agreement(overview.agreement)
-    st.fragment(incidents)(monitor)
+def _draw(visit: Visit, found: Overview) -> None:
+    panels.troubles(found)
+    headline(found, visit.names.first_at)
+    for wide, narrow, widths in (
+        (panels.quality, panels.alerts, [3, 2]),
+        (panels.cost, panels.volume, [1, 1]),
+        (panels.latency, panels.distribution, [1, 1]),
+    ):
+        for column, panel in zip(st.columns(widths), (wide, narrow), strict=True):
+            with column:
+                panel(found)
     # A fragment of its own: opening a conversation asks for that one alone, not for all figures again.
-    st.fragment(recent_conversations)(monitor, overview.calls)
+    st.fragment(recent_conversations)(visit.monitor, found.calls)
 
 
 def _nothing(visit: Visit) -> None:
-    if not visit.names.projects:
+    if visit.names.projects:
+        nothing_here(visit, "No conversation")
+    else:
         first_call(st.secrets["assay_url"], needs_key=bool(st.secrets["assay_key"]))
-        return
-    when = "at all" if visit.chosen.range == "all" else f"in the last {visit.chosen.range}"
-    st.info(f"No such conversation {when}. Choose a longer time range, another project or another model.")

@@ -1,4 +1,4 @@
-"""Reports: a document on the chosen calls, to look at and to take along; and those that are sent by themselves."""
+"""Reports: a document on the chosen calls, the calls themselves as a file, and reports that are sent by themselves."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import streamlit as st
 
 from assay.client.monitor import Monitor
 from assay.dashboard.data import Answer
+from assay.dashboard.export_panel import export
 from assay.dashboard.inert import inert
 from assay.dashboard.visit import Visit, unanswered
 from assay.errors import AssayError
@@ -31,6 +32,7 @@ def page(visit: Visit) -> None:
         made = visit.monitor.report("html", **asked)
         _downloads(visit.monitor, asked, told["no_pdf"])
         _preview(made)
+        export(visit)
         _scheduled(visit.monitor, told["reports"])
     except AssayError as error:
         unanswered(error)

@@ -52,11 +52,11 @@ def page(visit: Visit) -> None:
 def _editor(visit: Visit) -> None:
     example = st.pills("Examples", list(EXAMPLES), key="sql_example", label_visibility="collapsed")
     if example and st.session_state.get("sql_shown") != example:
-        st.session_state["sql_shown"], st.session_state["sql"] = example, EXAMPLES[example]
-    st.session_state.setdefault("sql", next(iter(EXAMPLES.values())))
-    # A widget's own state goes with the page; this copy of it stays.
+        st.session_state["sql_shown"], st.session_state["sql_query"] = example, EXAMPLES[example]
+    # A widget's own state goes with the page; the copy of it in "sql" stays.
+    st.session_state.setdefault("sql_query", st.session_state.get("sql", next(iter(EXAMPLES.values()))))
     with st.form("sql_form", border=False):
-        query = st.text_area("Query", value=st.session_state["sql"], height=220, label_visibility="collapsed")
+        query = st.text_area("Query", key="sql_query", height=220, label_visibility="collapsed")
         run = st.form_submit_button("Run", icon=":material/play_arrow:", type="primary", help="Ctrl+Enter")
     if run:
         st.session_state["sql"] = query

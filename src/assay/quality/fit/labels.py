@@ -52,11 +52,11 @@ def labelled_calls(store: Store, project: str) -> dict[str, list[Labelled]]:
     )
     if not rows:
         return {}
-    within = rows[-1]["started"], rows[0]["started"]
+    starts = [row["started"] for row in rows]
     ids = {row["target"] for row in rows}
     conversations = {
         call["span_id"]: conversation_of(call)
-        for call in calls_with_ids(store, ids, within)
+        for call in calls_with_ids(store, ids, starts)
         if call["project"] == project
     }
     said = _said(rows)

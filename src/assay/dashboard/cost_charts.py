@@ -1,0 +1,164 @@
+"""Charts of money: over time by any dimension, budgets and what they will be, the same calls with another model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from assay.dashboard import figures
+from assay.dashboard.axes import dollar_axis, finished, legend, rows_height, time_axis, time_tooltip
+from assay.dashboard.charts import Chart
+from assay.dashboard.data import Answer
+from assay.dashboard.inert import excerpt
+from assay.palette import AMBER, BLUE, GREY, MODEL_COLOURS, RED, TEAL
+
+NO_NAME, OTHERS = "(none given)", "all others"
+STATE_COLOURS = {"ok": TEAL, "at risk": AMBER, "exceeded": RED}
+_SHARE_OF_BUCKET = 0.9
+
+
+def over_time(points: Sequence[Answer], bucket_seconds: int, dimension: str) -> Chart | None:
+    """US dollars in each bucket of time, the dearest groups apart and the others together; None where none is known."""
+    rows = _stacked([point for point in points if point["cost_usd"]], bucket_seconds)
+    if not rows:
+        return None
+    groups = sorted({row["group"] for row in rows}, key=lambda name: (name == OTHERS, name))
+    return finished(
+        alt.Chart(pd.DataFrame(rows))
+        .mark_bar(orient="vertical")
+        .encode(
+            x=time_axis("time"),
+            x2="end:T",
+            y=alt.Y("cost:Q", title="US dollars", stack="zero", axis=dollar_axis()),
+            color=alt.Color(
+                "group:N",
+                title=None,
+                scale=alt.Scale(domain=groups, range=list(MODEL_COLOURS[: len(groups)])),
+                legend=legend(columns=2),
+            ),
+            tooltip=[
+                alt.Tooltip("group:N", title=dimension),
+                alt.Tooltip("cost:Q", title="Cost", format="$.4~f"),
+                alt.Tooltip("calls:Q", title="Calls", format=","),
+                time_tooltip("time"),
+            ],
+        )
+    )
+
+
+def budget_bars(budgets: Sequence[Answer]) -> Chart:
+    """Of each budget what is spent, and what will be by the end of its period, in parts of its amount."""
+    told = [_budget_row(one) for one in budgets]
+    rows = pd.DataFrame(told)
+    most = max(1.1, *(one[end] or 0 for one in told for end in ("share", "forecast", "high")))
+    scale = alt.Scale(domain=[0, min(most, 3) * 1.02], clamp=True)
+    tooltip = [
+        alt.Tooltip("budget:N", title="Budget"),
+        alt.Tooltip("spent:N", title="Spent"),
+        alt.Tooltip("expected:N", title="By the end"),
+        alt.Tooltip("likely:N", title="95% range"),
+        alt.Tooltip("chance:N", title="Chance to exceed it"),
+    ]
+    base = alt.Chart(rows).encode(
+        y=alt.Y("budget:N", title=None, sort=None, axis=alt.Axis(labelLimit=220, ticks=False, domain=False)),
+        color=alt.Color(
+            "state:N",
+            title=None,
+            scale=alt.Scale(domain=list(STATE_COLOURS), range=list(STATE_COLOURS.values())),
+            legend=legend(columns=3),
+        ),
+        tooltip=tooltip,
+    )
+    axis = alt.Axis(format="%", tickCount=5)
+    spent = base.mark_bar(size=12).encode(x=alt.X("share:Q", title="Of the budget", scale=scale, axis=axis))
+    ranges = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", scale=scale), x2="high:Q")
+    ends = base.mark_point(size=70, filled=False, strokeWidth=2).encode(x=alt.X("forecast:Q", scale=scale))
+    amount = alt.Chart(pd.DataFrame({"at": [1.0]})).mark_rule(color=GREY, strokeDash=[4, 3]).encode(x="at:Q")
+    return finished(alt.layer(spent, ranges, ends, amount), rows_height(len(rows)) + 30)
+
+
+def other_models(models: Sequence[Answer]) -> Chart | None:
+    """What the same calls did cost and would cost, a pair of bars a model; None where no price is known."""
+    rows = [
+        {"model": excerpt(one["model"], 50), "which": which, "cost": one[key], "calls": one["calls"]}
+        for one in models
+        if one["then_usd"] is not None
+        for which, key in (("as it was", "now_usd"), ("with this model", "then_usd"))
+    ]
+    if not rows:
+        return None
+    bars = (
+        alt.Chart(pd.DataFrame(rows))
+        .mark_bar()
+        .encode(
+            y=alt.Y("model:N", title=None, sort=None, axis=alt.Axis(labelLimit=220, ticks=False, domain=False)),
+            yOffset=alt.YOffset("which:N"),
+            x=alt.X("cost:Q", title="US dollars", axis=dollar_axis()),
+            color=alt.Color(
+                "which:N",
+                title=None,
+                scale=alt.Scale(domain=["as it was", "with this model"], range=[GREY, BLUE]),
+                legend=legend(columns=2),
+            ),
+            tooltip=[
+                alt.Tooltip("model:N", title="Model"),
+                alt.Tooltip("which:N", title="Cost"),
+                alt.Tooltip("cost:Q", title="US dollars", format="$,.4f"),
+                alt.Tooltip("calls:Q", title="Calls compared", format=","),
+            ],
+        )
+    )
+    return finished(bars, rows_height(len(rows)) + 30)
+
+
+def money_format(most: float | None) -> str:
+    """How a table writes US dollars of which the largest is this: small ones must not look like nothing."""
+    return "$%.2f" if (most or 0) >= 100 else "$%.4f" if (most or 0) >= 1 else "$%.6f"
+
+
+def _stacked(points: Sequence[Answer], bucket_seconds: int) -> list[dict[str, Any]]:
+    totals: Counter[str] = Counter()
+    for point in points:
+        totals[point["group"]] += point["cost_usd"]
+    dearest = {name for name, _ in totals.most_common(len(MODEL_COLOURS) - 1)}
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for point in points:
+        group = (excerpt(point["group"], 60) or NO_NAME) if point["group"] in dearest else OTHERS
+        start = datetime.fromisoformat(point["bucket"])
+        row = rows.setdefault(
+            (point["bucket"], group),
+            {
+                "time": start,
+                "end": start + _SHARE_OF_BUCKET * timedelta(seconds=bucket_seconds),
+                "group": group,
+                "cost": 0.0,
+                "calls": 0,
+            },
+        )
+        row["cost"] += point["cost_usd"]
+        row["calls"] += point["calls"]
+    return list(rows.values())
+
+
+def _budget_row(one: Answer) -> dict[str, Any]:
+    amount, low, high = one["amount_usd"], one["low"], one["high"]
+    known = low is not None and high is not None
+    return {
+        "budget": excerpt(f"{one['name']} · {one['value'] or '(none)'}" if one["per"] else one["name"], 50),
+        "state": one["state"],
+        "share": one["share"],
+        "forecast": one["forecast_usd"] / amount,
+        "low": low / amount if known else None,
+        "high": high / amount if known else None,
+        "spent": f"{figures.dollars(one['spent_usd'])} of {figures.dollars(amount)}",
+        "expected": figures.dollars(one["forecast_usd"]),
+        "likely": f"{figures.dollars(low)} to {figures.dollars(high)}"
+        if known
+        else "unknown: less than a week of calls",
+        "chance": figures.UNKNOWN if one["chance"] is None else f"{one['chance']:.0%}",
+    }
