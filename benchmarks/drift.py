@@ -25,25 +25,31 @@ from measuring import show
 FEATURES = 20
 REFERENCE = 2000
 STEP = 30
+QUIET, TRIFLE = "quiet", "a trifle: 1 feature by 0.05 sd"
 
 Rows = dict[str, np.ndarray]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--windows", type=int, default=200, help="windows of each kind")
-    parser.add_argument("--joint", type=int, default=40, help="of those so many also meet the domain classifier")
+    parser.add_argument("--windows", type=int, default=200, help="quiet windows of each size")
+    parser.add_argument("--moved", type=int, default=50, help="windows of each kind that moved")
+    parser.add_argument("--joint", type=int, default=10, help="of those so many also meet the domain classifier")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)
     rows = [
-        _judged(rng, name, move, size, options.windows, options.joint)
+        _judged(rng, name, move, size, options.windows if name == QUIET else options.moved, options.joint)
         for size in (300, 1000, 10_000)
         for name, move in MOVES.items()
-        if size < 10_000 or name in ("quiet", "a trifle: 1 feature by 0.05 sd")
+        if size < 10_000 or name in (QUIET, TRIFLE)
     ]
     show("windows called drifted", rows, features=FEATURES, reference=REFERENCE, seed=options.seed)
-    rows = [_accuracy(rng, drop, size, options.windows) for size in (100, 300, 1000) for drop in (0.0, 0.05, 0.1, 0.2)]
+    rows = [
+        _accuracy(rng, drop, size, options.moved if drop else options.windows)
+        for size in (100, 300, 1000)
+        for drop in (0.0, 0.05, 0.1, 0.2)
+    ]
     show("windows whose accuracy is called fallen", rows, seed=options.seed)
 
 
@@ -89,8 +95,8 @@ def _untied(rng: np.random.Generator, rows: Rows) -> Rows:
 
 
 MOVES: dict[str, Callable[[np.random.Generator, Rows], Rows]] = {
-    "quiet": lambda _, rows: rows,
-    "a trifle: 1 feature by 0.05 sd": _shift(0.05),
+    QUIET: lambda _, rows: rows,
+    TRIFLE: _shift(0.05),
     "1 feature by 0.5 sd": _shift(0.5),
     "1 feature by 1 sd": _shift(1.0),
     "5 features by 0.3 sd": _shift(0.3, 5),
@@ -115,6 +121,7 @@ def _judged(rng: np.random.Generator, name: str, move: Any, size: int, windows: 
     return {
         "window": name,
         "rows": size,
+        "windows": windows,
         "page %": 100 * page / windows,
         "rule %": 100 * by_rule / windows,
         "joint %": 100 * together / joint,
@@ -156,6 +163,7 @@ def _accuracy(rng: np.random.Generator, drop: float, size: int, windows: int) ->
     return {
         "accuracy falls by": drop,
         "rows": size,
+        "windows": windows,
         "accuracy-fell %": 100 * fell / windows,
         "accuracy-probably-fell %": 100 * guessed / windows,
         "estimate holds the realised %": 100 * held / windows,
