@@ -52,6 +52,8 @@ _FILTERS: dict[str, Any] = {
     "user_id": _filter("--user", help="Only this user."),
     "status": _filter(help="Only ok or error."),
     "error_type": _filter(help="Only this type of error."),
+    "min_latency_ms": _filter(help="Only calls that took so many milliseconds or more."),
+    "max_latency_ms": _filter(help="Only calls that took less."),
     "tag": Annotated[
         list[str] | None,
         typer.Option(help="KEY:VALUE, an attribute of the calls; may be repeated.", rich_help_panel="Which calls"),

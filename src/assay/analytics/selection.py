@@ -26,6 +26,9 @@ _OF_SCORES = ("project", "model", "session_id")
 _OF_EMBEDDINGS = (*_OF_SCORES, "status")
 """And what embeddings do."""
 
+LATENCIES = {"min_latency_ms": ">=", "max_latency_ms": "<"}
+"""The filters by latency, and how it compares to each."""
+
 _SHORT = {
     "user": "user_id",
     "users": "user_id",
@@ -69,7 +72,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """Counted calls that started in [since, until) and match every filter that is set.
 
     `release` is the resource's service.version; `tags` are attributes of the calls, as (key, value) each;
-    `prompt_group` is the id of a kind of question, or "other".
+    `prompt_group` is the id of a kind of question, or "other". Latencies are from the least on, and below the most.
     """
 
     since: datetime | None = None
@@ -87,6 +90,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     error_type: str | None = None
     tags: tuple[tuple[str, str], ...] = ()
     prompt_group: str | None = None
+    min_latency_ms: float | None = None
+    max_latency_ms: float | None = None
 
     def of_calls(self) -> tuple[str, dict[str, Any]]:
         """Condition and parameters for the `spans` table."""
@@ -99,7 +104,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         """
         origin = ("project", "environment", "service")
         around, parameters = self._where(["1"], origin)
-        if not self.tags and all(getattr(self, name) is None for name in FILTERS if name not in origin):
+        if self._asks_only(origin):
             return around, parameters
         calls, parameters = self.of_calls()
         selected = f"FROM spans FINAL WHERE {calls}"
@@ -161,11 +166,16 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         for number, (key, value) in enumerate(self.tags):
             where += f" AND attributes[{{tag_{number}:String}}] = {{tag_{number}_value:String}}"
             parameters |= {f"tag_{number}": key, f"tag_{number}_value": value}
+        for bound, comparison in LATENCIES.items():
+            if (value := getattr(self, bound)) is not None:
+                where += f" AND latency_ms {comparison} {{{bound}:Float64}}"
+                parameters[bound] = value
         grouped, more = self._in_group("span_id")
         return where + grouped, parameters | more
 
     def _asks_only(self, names: tuple[str, ...]) -> bool:
-        return not self.tags and all(getattr(self, name) is None for name in FILTERS if name not in names)
+        others = (*(name for name in FILTERS if name not in names), *LATENCIES)
+        return not self.tags and all(getattr(self, name) is None for name in others)
 
     def _in_group(self, call: str) -> tuple[str, dict[str, Any]]:
         """Further condition and parameters that keep the calls of `prompt_group`; `call` names the column of the id."""

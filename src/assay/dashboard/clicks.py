@@ -13,7 +13,7 @@ from assay.dashboard.visit import go
 
 _MARK = "mark"
 
-ADDRESS = ("since", "until", "model", "status", "incident")
+ADDRESS = ("since", "until", "model", "status", "min_latency_ms", "max_latency_ms", "incident")
 """What a mark can be about, named as in the address of the page that shows it."""
 
 

@@ -74,8 +74,9 @@ class Names(msgspec.Struct, frozen=True):
 def names(monitor: Monitor) -> Names:
     """What can be filtered by. Raises AssayError."""
     told = monitor.names()
-    return Names(**{name: tuple(value) if isinstance(value, list) else value or "" for name, value in told.items()})
+    kinds = (tuple(told[kind]) for kind in ("projects", "models", "environments", "releases"))
+    return Names(*kinds, first_at=told["first_at"] or "")
 
 
-def _kinds(names: Names) -> tuple[tuple[str, ...], ...]:
+def _kinds(names: Names) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     return names.projects, names.models, names.environments, names.releases

@@ -37,8 +37,10 @@ class Overview(msgspec.Struct, frozen=True):
     @property
     def names(self) -> Names:
         """The names of the newest calls, where new ones show first."""
-        own = (tuple({call[name] for call in self.calls}) for name in ("project", "model", "environment"))
-        return Names(*own)
+        projects, models, environments = (
+            tuple({call[name] for call in self.calls}) for name in ("project", "model", "environment")
+        )
+        return Names(projects, models, environments)
 
 
 def overview(monitor: Monitor, chosen: Filter) -> Overview | None:

@@ -80,10 +80,8 @@ def distribution(overview: Overview) -> None:
             st.caption("No conversation in this time.")
             return
         marks = {name: overview.usage[f"{name}_latency_ms"] for name in ("p50", "p95", "p99")}
-        st.altair_chart(
-            latency_bars(overview.latencies, marks),
-            key="distribution",
-            alt="Conversations by latency, on a logarithmic scale",
+        chart(
+            latency_bars(overview.latencies, marks), "distribution", "Conversations by latency, on a logarithmic scale"
         )
 
 

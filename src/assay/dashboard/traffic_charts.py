@@ -103,8 +103,8 @@ def volume_bars(points: Sequence[Answer], bucket_seconds: int | None) -> Chart |
 def latency_bars(bins: Iterable[Answer], marks: Mapping[str, float | None]) -> Chart:
     """How many conversations took how long, on a logarithmic scale, with percentiles marked on it."""
     scale = alt.Scale(type="log", nice=False)
-    bars = (
-        alt.Chart(pd.DataFrame([{**bin, "took": _took(bin)} for bin in bins]))
+    drawn = (
+        alt.Chart(pd.DataFrame([{**bin, "took": _took(bin), **_bounds(bin)} for bin in bins]))
         .mark_bar(color=BLUE, orient="vertical")
         .encode(
             x=alt.X("from_ms:Q", title="Latency", scale=scale, axis=_duration_axis()),
@@ -116,6 +116,7 @@ def latency_bars(bins: Iterable[Answer], marks: Mapping[str, float | None]) -> C
             ],
         )
     )
+    bars = clickable(drawn, "min_latency_ms", "max_latency_ms")
     known = {name: ms for name, ms in marks.items() if ms is not None}
     if not known:
         return finished(bars)
@@ -142,6 +143,11 @@ def _percentile_colours(names: list[str]) -> alt.Color:
         scale=alt.Scale(domain=names, range=[PERCENTILES[name] for name in names]),
         legend=legend(columns=3),
     )
+
+
+def _bounds(bin: Answer) -> dict[str, float | None]:
+    # The first bin has the calls that took less than a millisecond, too.
+    return {"min_latency_ms": bin["from_ms"] if bin["from_ms"] > 1 else None, "max_latency_ms": bin["to_ms"]}
 
 
 def _took(bin: Answer) -> str:

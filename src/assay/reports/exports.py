@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from clickhouse_connect.driver.binding import quote_identifier
 
-from assay.analytics.selection import Selection
+from assay.analytics.selection import LATENCIES, Selection
 from assay.errors import AssayError
 from assay.records import FILTERS
 from assay.reports.columns import ALL, SCHEMA_VERSION, Column, chosen_columns
@@ -62,7 +62,7 @@ def export(store: Store, selection: Selection, format: str, columns: str = ALL) 
         "format": format,
         "columns": [column.name for column in chosen],
         **{bound: _shown(getattr(selection, bound)) for bound in ("since", "until")},
-        "filters": {name: value for name in (*FILTERS, "tags") if (value := getattr(selection, name))},
+        "filters": {name: value for name in (*FILTERS, *LATENCIES, "tags") if (value := getattr(selection, name))},
     }
     queries = (
         _query(chosen, where, parameters, slice, format) for slice in _slices(store, where, parameters, SLICE_ROWS)

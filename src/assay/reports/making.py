@@ -15,7 +15,7 @@ from assay.analytics.completeness import scored
 from assay.analytics.costs import costs
 from assay.analytics.errors import errors
 from assay.analytics.groups import groups
-from assay.analytics.selection import EARLIEST, TAG, Selection
+from assay.analytics.selection import EARLIEST, LATENCIES, TAG, Selection
 from assay.analytics.summaries import quality, usage
 from assay.analytics.trends import latencies, trends
 from assay.analytics.worst import worst_calls
@@ -117,12 +117,17 @@ _OPTIONS = {"session_id": "session", "user_id": "user", "error_type": "error-typ
 def filters_of(selection: Selection) -> dict[str, str]:
     """What narrows the selection, by name; a tag as `tag:KEY`."""
     named = {name: value for name in FILTERS if (value := getattr(selection, name)) is not None}
-    return named | {f"{TAG}{key}": value for key, value in selection.tags}
+    slow = {name: str(value) for name in LATENCIES if (value := getattr(selection, name)) is not None}
+    return named | slow | {f"{TAG}{key}": value for key, value in selection.tags}
 
 
 def narrowed(filters: Mapping[str, str], since: datetime, until: datetime) -> Selection:
     """The selection of a range that these filters narrow: `filters_of` the other way round."""
-    named = {name: value for name, value in filters.items() if not name.startswith(TAG)}
+    named: dict[str, Any] = {
+        name: float(value) if name in LATENCIES else value
+        for name, value in filters.items()
+        if not name.startswith(TAG)
+    }
     tags = tuple((name.removeprefix(TAG), value) for name, value in filters.items() if name.startswith(TAG))
     return Selection(since=since, until=until, tags=tags, **named)
 

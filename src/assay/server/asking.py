@@ -33,6 +33,8 @@ def selection(
     prompt_group: Annotated[
         str | None, Query(description="the id of a kind of question (GET /groups), or other")
     ] = None,
+    min_latency_ms: Annotated[float | None, Query(description="calls that took so long or longer")] = None,
+    max_latency_ms: Annotated[float | None, Query(description="calls that took less")] = None,
     tag: Annotated[list[str], Query(description="KEY:VALUE, an attribute of the calls; may be repeated")] = [],  # noqa: B006
 ) -> Selection:
     """The calls that a request asks about."""
@@ -53,6 +55,8 @@ def selection(
         error_type=error_type,
         tags=tuple(map(pair, tag)),
         prompt_group=prompt_group,
+        min_latency_ms=min_latency_ms,
+        max_latency_ms=max_latency_ms,
     )
 
 

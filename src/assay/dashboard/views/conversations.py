@@ -27,6 +27,8 @@ MORE = {
     "service": "Service",
     "provider": "Provider",
     "prompt_group": "Kind of question",
+    "min_latency_ms": "Latency from, ms",
+    "max_latency_ms": "Latency below, ms",
 }
 
 _OPEN, _LISTED = "call", "listed"
