@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from assay.alerts.evaluate import lookback_seconds
-from assay.alerts.model_series import read
+from assay.alerts.model_series import References, read
 from assay.alerts.rules import AlertRule
 from assay.alerts.series import NO_BINS, Series, Source, source_of
 from assay.store.connect import Store
@@ -23,6 +23,7 @@ class RecentSeries:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._references = References(store)
         self._kept: dict[Source, dict[str, Series]] = {}
 
     def series(self, sharing: Sequence[AlertRule], until: int, step: int) -> dict[str, dict[str, Series]]:
@@ -34,9 +35,9 @@ class RecentSeries:
         ends = min((one.start + len(one) * step for one in kept), default=0)
         again = max(ends - READ_AGAIN_SECONDS, first) // step * step
         whole = len(kept) > 0 and self.knows(sharing) and ends > first
-        found = read(self._store, sharing, again if whole else first, until, step)
+        found = read(self._store, sharing, again if whole else first, until, step, self._references)
         if whole and any(_changed(self._kept[source], found[source]) for source in sources):
-            found, whole = read(self._store, sharing, first, until, step), False
+            found, whole = read(self._store, sharing, first, until, step, self._references), False
         empty = _empty(again, until, step)
         for source in sources:
             self._kept[source] = _joined(self._kept[source], found[source], first, empty) if whole else found[source]
