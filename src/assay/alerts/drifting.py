@@ -28,6 +28,11 @@ class Drifts(NamedTuple):
     leading: NDArray[np.int64]
     psi: Floats
 
+    def without(self, buckets: int) -> Drifts:
+        """The same without the first buckets."""
+        n, drifted, leading, psi = self
+        return Drifts(n[buckets:], drifted[buckets:], leading[buckets:], psi[buckets:])
+
 
 def drifts(series: Series, shapes: Shapes, width: int, last: int, level: float, least_psi: float) -> Drifts:
     """`level` is that of the corrected p-values, `width` the window in buckets."""

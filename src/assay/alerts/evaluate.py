@@ -89,7 +89,7 @@ class Judgement(msgspec.Struct, frozen=True):
         """The same for the last buckets only."""
         dropped = max(len(self.state) - count, 0)
         columns = {name: getattr(self, name)[dropped:] for name in _COLUMNS}
-        drifts = Drifts(*(column[dropped:] for column in self.drifts)) if self.drifts else None
+        drifts = self.drifts and self.drifts.without(dropped)
         return msgspec.structs.replace(self, start=self.start + dropped * self.step, drifts=drifts, **columns)
 
 

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from assay.alerts.rules import DRIFT, ESTIMATES, AlertRule
-from assay.alerts.series import MAX_GROUPS, NO_BINS, Floats, Series, Source, read_series, source_of
+from assay.alerts.series import MAX_GROUPS, NO_BINS, Floats, Series, Source, read_series, series_of, source_of
 from assay.ml.estimate import FEWEST_LABELLED, Calibration, calibrated
 from assay.ml.performance import labelled_source
 from assay.ml.shapes import Shapes, counted, shapes_of
@@ -126,9 +126,13 @@ def _models(store: Store, source: Source, span: _Span) -> list[tuple[str, Window
         f" GROUP BY project, model ORDER BY count() DESC, project, model LIMIT {MAX_GROUPS}",
         {**span.asked, **own},
     )
-    kept = {name: value for name, value in source.filter if name == "environment"}
+    environment = dict(source.filter).get("environment")
     return [
-        (f"{row['project']}/{row['model']}", Window(model=row["model"], project=row["project"], **kept)) for row in rows
+        (
+            f"{row['project']}/{row['model']}",
+            Window(model=row["model"], project=row["project"], environment=environment),
+        )
+        for row in rows
     ]
 
 
@@ -138,7 +142,8 @@ def _drift(store: Store, window: Window, span: _Span, shapes: Shapes | None) -> 
     sizes, bins = counted(store, shapes, window, span.within, span.asked, span.step)
     rows = np.zeros((5, span.length))
     rows[0, sizes[:, 0] - span.first] = sizes[:, 1]
-    return Series(span.since, span.step, *rows, bins - np.array([span.first, 0, 0]), shapes)
+    series = series_of(span.since, span.step, rows, bins - np.array([span.first, 0, 0]))
+    return msgspec.structs.replace(series, against=shapes)
 
 
 def _estimated(store: Store, window: Window, span: _Span, taught: Taught | None, metric: str) -> Series | None:

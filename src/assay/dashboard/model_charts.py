@@ -51,7 +51,7 @@ def performance_lines(measured: Iterable[Answer], estimated: Iterable[Answer], m
             alt.Tooltip("time:T", title="Since", format="%d %b %H:%M"),
         ],
     )
-    return alt.layer(bands, lines).properties(height=280)
+    return _layered(bands, lines, height=280)
 
 
 def reliability(curve: Iterable[Answer]) -> Chart:
@@ -73,7 +73,7 @@ def reliability(curve: Iterable[Answer]) -> Chart:
             alt.Tooltip("n:Q", title="Rows"),
         ],
     )
-    return alt.layer(ideal, ends, dots).properties(height=280)
+    return _layered(ideal, ends, dots, height=280)
 
 
 def shape(feature: Answer) -> Chart:
@@ -190,7 +190,12 @@ def shares(aspect: Answer) -> Chart | None:
             alt.Tooltip("n:Q", title="Of"),
         ],
     )
-    return alt.layer(ends, dots).properties(height=110)
+    return _layered(ends, dots, height=110)
+
+
+def _layered(*charts: Any, height: int) -> Chart:
+    together: Any = alt.layer(*charts)
+    return together.properties(height=height)
 
 
 def _point(point: Answer, figure: Answer | None, by: str) -> dict[str, Any] | None:

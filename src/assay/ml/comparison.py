@@ -209,7 +209,7 @@ def _token_costs(store: Store, calls: Selection) -> Side:
     )
     if table.num_rows < FEWEST_COSTS:
         return Side(f"{UNKNOWN}: {table.num_rows} calls with a known price and tokens", n=table.num_rows)
-    models = np.array(table.column("model").cast("string").to_pylist(), object)
+    models = np.array(table.column("model").to_pylist(), object)
     cost, asked, said = (table.column(name).to_numpy().astype(float) for name in ("cost", "asked", "said"))
     left = total = 0.0
     for model in set(models):

@@ -126,8 +126,9 @@ def _environment(autoescape: bool) -> Environment:
         figure=_now,
         was=_before,
         interval=interval,
-        sure=sure,
     )
+    filters: Any = environment.filters
+    filters["sure"] = sure
     return environment
 
 
