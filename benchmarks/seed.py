@@ -1,6 +1,6 @@
 """Write generated calls and their scores straight into a store, as fast as the engine takes them.
 
-Thirty days with a daily rhythm, several projects, models, users and sessions, heavy-tailed latency.
+Thirty days with a daily rhythm, several projects, models and users, sessions of some minutes, heavy-tailed latency.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ def seed(store: Store, calls: int, days: int = 30, text_bytes: int = 2000, seed:
     """
     rng = np.random.default_rng(seed)
     texts = Texts(rng) if varied else SameTexts(rng)
-    starts = _starts(rng, calls, days)
+    starts, sessions = _starts(rng, calls, days), _sessions(rng, calls)
     for first in range(0, calls, BLOCK):
-        started_at = starts[first : first + BLOCK]
-        spans = _spans(rng, started_at, texts, text_bytes // 2)
+        block = slice(first, first + BLOCK)
+        spans = _spans(rng, starts[block], sessions[block], texts, text_bytes // 2)
         now = time.time_ns() // 1000
         store.insert("spans", stamped(spans, now))
         store.insert("scores", stamped(_scores(rng, spans), now))
@@ -70,6 +70,12 @@ def _starts(rng: np.random.Generator, calls: int, days: int) -> np.ndarray:
     hours = rng.triangular(0, 12, 24, calls) / 24
     starts = now - rng.integers(0, days, calls) * DAY_US - (hours * DAY_US).astype(np.int64)
     return np.sort(starts)
+
+
+def _sessions(rng: np.random.Generator, calls: int) -> np.ndarray:
+    """The number of each call's session: of fifty at a time, six calls in the mean, so some minutes long."""
+    at_a_time, calls_each = 50, 6
+    return np.arange(calls) // (at_a_time * calls_each) * at_a_time + rng.integers(0, at_a_time, calls)
 
 
 class SameTexts:
@@ -93,7 +99,9 @@ class SameTexts:
         return pa.repeat("", len(prompts))
 
 
-def _spans(rng: np.random.Generator, started_at: np.ndarray, texts: Texts | SameTexts, size: int) -> pa.Table:
+def _spans(
+    rng: np.random.Generator, started_at: np.ndarray, sessions: np.ndarray, texts: Texts | SameTexts, size: int
+) -> pa.Table:
     count = len(started_at)
     tokens_in, tokens_out = rng.integers(50, 900, count), rng.integers(50, 400, count)
     model = pa.array(MODELS).take(pa.array(rng.choice(5, count, p=[0.5, 0.15, 0.2, 0.05, 0.1])))
@@ -101,8 +109,8 @@ def _spans(rng: np.random.Generator, started_at: np.ndarray, texts: Texts | Same
     columns: dict[str, Any] = {
         "trace_id": _hex(rng, count, 16),
         "span_id": _hex(rng, count, 8),
-        "project": _named(rng, count, "project", 3),
-        "service": _named(rng, count, "service", 5),
+        "project": _named("project", sessions % 3),
+        "service": _named("service", rng.integers(0, 5, count)),
         "kind": pa.repeat("llm", count),
         "name": pa.repeat("chat", count),
         "operation": pa.repeat("chat", count),
@@ -110,8 +118,8 @@ def _spans(rng: np.random.Generator, started_at: np.ndarray, texts: Texts | Same
         "request_model": model,
         "response_model": model,
         "response_id": _hex(rng, count, 12),
-        "session_id": _named(rng, count, "session", 50_000),
-        "user_id": _named(rng, count, "user", 5000),
+        "session_id": _named("session", sessions),
+        "user_id": _named("user", sessions * 7919 % 5000),
         "started_at": pa.array(started_at, pa.timestamp("us", "UTC")),
         "latency_ms": pa.array(rng.lognormal(6.7, 0.7, count)),
         "temperature": pa.array(rng.choice([0.0, 0.2, 0.7, 1.0], count)),
@@ -157,9 +165,8 @@ def _empty(type: pa.DataType, count: int) -> Any:
     return pa.repeat(pa.scalar(False, type), count) if pa.types.is_boolean(type) else pa.nulls(count, type)
 
 
-def _named(rng: np.random.Generator, count: int, stem: str, different: int) -> pa.Array:
-    names = pa.array([f"{stem}-{i}" for i in range(different)])
-    return names.take(pa.array(rng.integers(0, different, count)))
+def _named(stem: str, numbers: np.ndarray) -> pa.Array:
+    return pa.array([f"{stem}-{number}" for number in numbers.tolist()])
 
 
 def _hex(rng: np.random.Generator, count: int, size: int) -> pa.Array:

@@ -46,7 +46,7 @@ class Headline(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Drivers(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the money went, by one dimension: rows of `usage_by` with their `share` of the cost, dearest first.
+    """Where the money went, by one dimension: rows of `usage` with their `share` of the cost, dearest first.
 
     `others` counts the groups that are not shown.
     """
@@ -64,6 +64,18 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
     calls: int
     of: int
     fix: str
+
+
+class Modelled(msgspec.Struct, frozen=True, kw_only=True):
+    """A classical model of the range, beside the report's calls: `compared` as the API has it, and its drift.
+
+    `drift` is that of `GET /api/models/.../drift`, its features without the shapes.
+    """
+
+    project: str
+    model: str
+    compared: Row
+    drift: Row
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,6 +111,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     changes: list[Change] = []
     worst: list[Worst] = []
     gaps: list[Gap] = []
+    models: list[Modelled] = []
     recommendations: list[str] = []
 
     @property
