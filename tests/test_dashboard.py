@@ -20,29 +20,17 @@ from markdown_it import MarkdownIt
 from playwright.sync_api import Locator, Page, expect
 
 import own_scorers
-from assay.client.monitor import Monitor, connect
+from assay.client.monitor import Monitor
 from assay.dashboard import charts, figures
-from assay.dashboard.data import Filter, overview
+from assay.dashboard.data import Filter
 from assay.dashboard.inert import JOINER, excerpt, inert, one_line
+from assay.dashboard.overview_data import overview
 from assay.quality.watch import MOST_FAILURES
 from conftest import Server, chat_attributes, eventually, free_port, messages, otlp
+from hostile import HOSTILE, MARKUP
 
 HOME_GROWN = {"gen_ai.request.model": "home-grown", "gen_ai.response.model": "home-grown"}
 """A model without a price."""
-
-HOSTILE = [
-    "<script>window.pwned=1</script><img src=x onerror='window.pwned=2'><a href='https://evil.example/a'>x</a>",
-    "![x](https://evil.example/i.png) [click](https://evil.example/l) <https://evil.example/auto>",
-    ":red[alarm] :material/home: :streamlit: :smile: :red-badge[b] :color[x]{foreground='red'} :help[x]",
-    "$x^2$ $$y$$ `code` **bold** _it_ ~~gone~~ -> <- <-> -- >= ~=",
-    "https://evil.example/b www.evil.example mail@evil.example &amp; &lt;img src=x&gt; \\ \\* \\[x\\]",
-    "[ref][1] [1]: https://evil.example/ref [x](javascript:alert(1)) <svg onload=alert(1)><style>*{display:none}",
-]
-
-FOREIGN = (
-    "img, iframe, object, embed, script, style, svg[onload], .katex, em, del, code, a:not([data-testid]), [role=img]"
-)
-"""What hostile text would like to become; Streamlit draws icons outside of the texts that are searched."""
 
 
 def test_the_headline_figures_are_those_of_the_api(server: Server, monitor: Monitor, page: Page, project: str) -> None:
@@ -65,8 +53,10 @@ def test_the_headline_figures_are_those_of_the_api(server: Server, monitor: Moni
         "Average latency": f"{usage['avg_latency_ms']:.0f} ms",
         "Average relevance": f"{quality['relevance']['mean']:.3f}",
     }
-    assert qualifiers(page) == ["1 error · 20.0 %", "1 unpriced", "p95 800 ms", "4 scored"]
-    expect(page.get_by_test_id("stVegaLiteChart")).to_have_count(3)
+    tokens = f"{usage['total_tokens']:,} tokens"
+    assert qualifiers(page) == [tokens, "1 unpriced", "p95 800 ms", "4 scored", "1 error"]
+    expect(page.get_by_test_id("stMetricValue").nth(4)).to_have_text("20.0 %")
+    expect(page.get_by_test_id("stVegaLiteChart")).to_have_count(5)
 
 
 def test_what_is_unknown_is_a_dash(server: Server, monitor: Monitor, page: Page, project: str) -> None:
@@ -135,27 +125,8 @@ def test_a_thumb_is_stored_with_comment_and_name_and_each_reader_gives_their_own
     assert HOSTILE[1] in text(conversation)
     assert page.evaluate("window.pwned") is None
     shown = conversation.get_by_test_id("stMarkdownContainer")
-    assert shown.locator(FOREIGN.removesuffix(", [role=img]")).count() == 0
+    assert shown.locator(MARKUP).count() == 0
     expect(shown.locator("[role=img]")).to_have_count(2)  # the icons of the two thumbs, nothing of what was written
-
-
-def test_the_page_tells_how_well_scores_agree_with_people(
-    server: Server, monitor: Monitor, page: Page, project: str
-) -> None:
-    ids = [secrets.token_hex(8) for _ in range(4)]
-    server.post(otlp(*({"span_id": span_id} for span_id in ids), project=project))
-    eventually(lambda: monitor.quality(project=project)["scores"].get("relevance", {}).get("n") == 4)
-    for number, span_id in enumerate(ids):
-        monitor.score(span_id, "thumb", number % 2, author="Ada")
-        monitor.score(span_id, "thumb", number // 2, author="Bob")
-
-    page.goto(link(server, project))
-
-    expect(page.get_by_text("Agreement with people")).to_be_visible()
-    shown = page.get_by_text("People among themselves")
-    expect(shown).to_contain_text("Thumb")
-    assert "kappa 0.00" in text(shown)
-    expect(page.get_by_test_id("stVegaLiteChart")).to_have_count(4)
 
 
 def test_a_failed_call_shows_its_error(server: Server, page: Page, project: str) -> None:
@@ -186,49 +157,6 @@ def test_alerts_are_shown_by_severity_with_prompt(server: Server, monitor: Monit
     assert "All within limits" not in shown
 
 
-def test_hostile_text_is_shown_and_does_nothing(server: Server, monitor: Monitor, page: Page, project: str) -> None:
-    requests: list[str] = []
-    page.on("request", lambda request: requests.append(request.url))
-    hostile_project = f"{project} {HOSTILE[1]} {HOSTILE[0]}"
-    attacks = [
-        chat_attributes(attack, f"You are a stupid idiot. {attack}")
-        | {"gen_ai.response.model": attack, "gen_ai.conversation.id": attack, "error.type": attack}
-        for attack in HOSTILE
-    ]
-    server.post(
-        otlp(*({"attributes": attack, "error": attack["error.type"]} for attack in attacks), project=hostile_project)
-    )
-    [stored] = [call for call in monitor.calls(project=hostile_project)["calls"] if call["prompt"] == HOSTILE[0]]
-    monitor.score(stored["span_id"], "helpfulness", 0.5, comment=HOSTILE[2], author=HOSTILE[1])
-
-    page.goto(link(server, hostile_project))
-    conversations = [opened(page, number) for number in range(len(HOSTILE))]
-
-    for conversation in conversations:
-        conversation.get_by_test_id("stText").last.wait_for()
-    assert_inert(page, *HOSTILE)
-
-    page.goto(f"{server.url}/conversations?{urlencode({'project': hostile_project})}")
-    expect(page.get_by_test_id("stDataFrame").locator("td").filter(has_text="window.pwned").first).to_be_attached()
-    assert_inert(page)
-    for call in monitor.calls(project=hostile_project)["calls"]:
-        page.goto(f"{server.url}/conversations?call={call['span_id']}")
-        expect(page.get_by_text("Trace", exact=True).first).to_be_visible()
-        assert_inert(page, call["prompt"])
-    assert {urlsplit(url).netloc for url in requests} == {urlsplit(server.url).netloc}
-
-
-def assert_inert(page: Page, *attacks: str) -> None:
-    """The texts are shown as they are, and nothing of what they would like to become is there."""
-    shown = text(page.locator("body"))
-    for attack in attacks:
-        assert one_line(attack)[:80] in shown
-    assert page.evaluate("window.pwned") is None
-    texts = page.locator("[data-testid=stMarkdownContainer], [data-testid=stCaptionContainer], [data-testid=stText]")
-    assert texts.locator(FOREIGN).evaluate_all("found => found.map(one => one.outerHTML)") == []
-    assert page.locator("[href*=evil], [src*=evil], [onerror], [onload]").count() == 0
-
-
 def test_an_empty_store_explains_the_first_call_and_shows_it_once_it_comes(
     own_server: Callable[..., Server], page: Page
 ) -> None:
@@ -239,6 +167,7 @@ def test_an_empty_store_explains_the_first_call_and_shows_it_once_it_comes(
     server.post(otlp({}))
 
     assert headline(page)["Total conversations"] == "1"
+    expect(page.get_by_test_id("stToast")).to_contain_text("The first call is here.")
     page.get_by_test_id("stCode").wait_for(state="detached")
 
 
@@ -272,7 +201,7 @@ def test_a_filter_without_calls_says_so(server: Server, page: Page, project: str
 
     page.goto(link(server, project, model="never used", range="15m"))
 
-    expect(page.get_by_test_id("stAlert")).to_contain_text("No such conversation in the last 15m")
+    expect(page.get_by_test_id("stAlert")).to_contain_text("No conversation in the last 15m")
 
 
 def test_an_unreachable_api_is_a_sentence_and_no_traceback(tmp_path: Path, page: Page) -> None:
@@ -310,7 +239,7 @@ def test_a_refresh_asks_few_questions(server: Server, project: str) -> None:
     )
     with Monitor(client) as monitor:
         assert overview(monitor, Filter(project=project)) is not None
-    assert len(asked) <= 8, asked
+    assert len(asked) <= 9, asked
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
@@ -373,46 +302,6 @@ def test_models_beyond_the_palette_are_taken_together_and_no_cost_is_lost() -> N
     assert sum(row["calls"] for row in rows) == 20
     assert {row["model"] for row in rows} == {f"model-{number}" for number in range(14, 21)} | {charts.OTHER_MODELS}
     assert all(row["end"] - row["time"] < timedelta(seconds=60) for row in rows)
-
-
-def test_an_incident_is_acknowledged_and_silenced_where_it_is_shown(
-    own_server: Callable[..., Server], page: Page, tmp_path: Path
-) -> None:
-    rules = """
-defaults = false
-[engine]
-every = "5s"
-delay = "0s"
-[[rule]]
-name = "slow"
-metric = "latency"
-above = 1000
-window = "30m"
-group_by = "user"
-severity = "HIGH"
-"""
-    (tmp_path / "alerts.toml").write_text(rules)
-    server = own_server(ASSAY_ALERTS__RULES=str(tmp_path / "alerts.toml"), ASSAY_QUALITY__SCORERS="off")
-    slow = [{"start_ns": ns_ago(60 + i), "end_ns": ns_ago(56), "user.id": HOSTILE[0]} for i in range(30)]
-    server.post(otlp(*[call | {**chat_attributes(), **call} for call in slow]))
-    with connect(server.url) as asked:
-        [incident] = eventually(lambda: asked.incidents(phase="firing"), 60)
-
-        page.goto(f"{server.url}/?range=1h")
-        shown = page.get_by_text("mean of latency_ms")
-        shown.wait_for()
-        texts = page.locator("[data-testid=stMarkdownContainer], [data-testid=stText]")
-        assert texts.locator(FOREIGN).evaluate_all("found => found.map(one => one.outerHTML)") == []
-        page.get_by_role("button", name="Acknowledge").click()
-        eventually(lambda: asked.incident(incident["incident_id"])["acknowledged"])
-        expect(page.get_by_text("acknowledged by somebody")).to_be_visible()
-        page.get_by_role("button", name="Silence").click()
-        expect(page.get_by_text("Nobody is told")).to_be_visible()
-        assert len(asked.silences()) == 1
-
-        page.get_by_text("Rules and replay").click()
-        page.get_by_role("button", name="Replay", exact=True).click()
-        expect(page.get_by_test_id("stDataFrame")).to_be_visible()
 
 
 def link(server: Server, project: str, **chosen: str) -> str:

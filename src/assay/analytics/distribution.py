@@ -74,13 +74,16 @@ def distributions(store: Store, selection: Selection) -> list[Distribution]:
     return [_distribution(store, selection, name, shown[name], by_name[name]) for name in sorted(by_name)]
 
 
-def worst_of(store: Store, selection: Selection, name: str, limit: int = 10) -> list[Worst]:
+def worst_of(store: Store, selection: Selection, name: str, limit: int = 10, source: str = "") -> list[Worst]:
     """The conversations that a score speaks of worst, worst first; none where it could not be better.
 
-    Raises AssayError for a limit outside of 1 to 100, or where no selected call has the score.
+    By verdicts of `source`, or of the one that `quality` shows. Raises AssayError for a limit outside of 1 to 100, or
+    where no selected call has the score.
     """
     if not 1 <= limit <= 100:
         raise AssayError(f"limit is {limit}: choose 1 to 100 conversations")
+    if source:
+        return worst_calls(store, selection, {name: source}, each=limit)
     where, parameters = selection.of_scores()
     found = store.query(f"SELECT DISTINCT name, source FROM scores WHERE {where}", parameters)
     sources = [row["source"] for row in found if row["name"] == name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from assay.analytics.means import FIGURES, SAMPLE, SHOWN_FIRST, SUMS, sums_by, with_interval
@@ -75,14 +76,14 @@ def _figures(row: Row) -> Row:
     return _named_quantiles({name: value for name, value in row.items() if name not in ("group", "whole")})
 
 
-def quality(store: Store, selection: Selection) -> dict[str, Row]:
+def quality(store: Store, selection: Selection, names: Sequence[str] = ()) -> dict[str, Row]:
     """By score name: n, mean with its 95% interval (low, high), spread, and how many could not be assessed.
 
     The figures are of one `source`: of scorers where they gave this score, else of other tools, judges or people.
     `by_source` has the same of each source. The interval allows for calls of one session being alike; it is None
-    where there are fewer than two sessions.
+    where there are fewer than two sessions. `names` keeps those scores only.
     """
-    source, _, parameters = selection.scores_by(None)
+    source, _, parameters = selection.scores_by(None, names)
     rows = store.query(
         f"SELECT {_QUALITY} FROM ({sums_by(_BY, _SUMS, source)}) GROUP BY name, source ORDER BY name, source",
         parameters,
@@ -90,9 +91,11 @@ def quality(store: Store, selection: Selection) -> dict[str, Row]:
     return _by_name(rows)
 
 
-def quality_by(store: Store, selection: Selection, group_by: str) -> dict[str, dict[str, Row]]:
+def quality_by(
+    store: Store, selection: Selection, group_by: str, names: Sequence[str] = ()
+) -> dict[str, dict[str, Row]]:
     """`quality` for each value of a dimension. Raises AssayError."""
-    source, group, parameters = selection.scores_by(dimension(group_by))
+    source, group, parameters = selection.scores_by(dimension(group_by), names)
     rows = store.query(
         f"SELECT group, {_QUALITY} FROM ({sums_by({'group': group, **_BY}, _SUMS, source)})"
         f" GROUP BY group, name, source ORDER BY group, name, source LIMIT {10 * MAX_GROUPS}",

@@ -62,11 +62,12 @@ def trends(
     parts = buckets(store, selection, bucket, tz)
     own = list(dict.fromkeys(name for name in metrics if name in METRICS))
     asked = [name.removeprefix(SCORE) for name in metrics if name not in METRICS]
-    if asked:
-        _check_scores(store, selection, asked)
     figures = selected(dict.fromkeys(["calls", *own])) if metrics else _ALWAYS
     points = _points(store, selection, parts, by, figures)
     means = _score_means(store, selection, parts, by, asked) if asked or (scores and not metrics) else {}
+    if missing := set(asked).difference(*means.values()):
+        # Only now: to tell a name that no call here has from a misspelt one, all scores are looked through.
+        _check_scores(store, selection, sorted(missing))
     for point in points:
         known = means.get((point["bucket"], point["group"]), {})
         point.update(_flat(known, asked) if metrics else _nested(known))

@@ -9,7 +9,7 @@ import msgspec
 
 from assay.analytics.agreement import LOWER_IS_BETTER
 from assay.analytics.selection import Selection
-from assay.store.connect import Store
+from assay.store.connect import Row, Store
 from assay.store.spans import spans_with_ids
 
 
@@ -37,7 +37,7 @@ def worst_calls(store: Store, selection: Selection, sources: Mapping[str, str], 
     where, parameters = selection.of_scores()
     rows = store.query(
         f"""
-        SELECT name, value, comment, target, project, toUnixTimestamp64Micro(started_at) AS started,
+        SELECT name, value, source, target, project, toUnixTimestamp64Micro(started_at) AS started,
             if(has({{lower:Array(String)}}, name), -value, value) AS goodness
         FROM scores FINAL
         WHERE {where} AND has({{names:Array(String)}}, name) AND value IS NOT NULL
@@ -55,6 +55,7 @@ def worst_calls(store: Store, selection: Selection, sources: Mapping[str, str], 
     )
     if not rows:
         return []
+    reasons = _reasons(store, selection, rows)
     starts = [int(row["started"]) for row in rows]
     spans = spans_with_ids(store, [row["target"] for row in rows], starts)
     calls = {(span["project"], span["span_id"]): span for span in spans}
@@ -64,8 +65,24 @@ def worst_calls(store: Store, selection: Selection, sources: Mapping[str, str], 
         Worst(
             score=row["name"],
             value=row["value"],
-            reason=row["comment"],
+            reason=reasons.get((row["project"], row["name"], row["target"]), ""),
             **{name: span[name] for name in ("span_id", "project", "model", "started_at", "prompt", "response")},
         )
         for row, span in found
     ]
+
+
+def _reasons(store: Store, selection: Selection, rows: list[Row]) -> dict[tuple[str, str, str], str]:
+    """The comments by project, score and call: read for those that are shown, since they are the bulk of a verdict."""
+    where, parameters = selection.of_scores()
+    shown = {"shown": [row["target"] for row in rows], "of": [row["name"] for row in rows]}
+    found = store.query(
+        f"""
+        SELECT project, name, target, source, comment FROM scores FINAL
+        WHERE {where} AND target IN {{shown:Array(String)}} AND name IN {{of:Array(String)}}
+        """,
+        parameters | shown,
+    )
+    sources = {(row["project"], row["name"], row["target"]): row["source"] for row in rows}
+    keyed = (((row["project"], row["name"], row["target"]), row) for row in found)
+    return {key: row["comment"] for key, row in keyed if sources.get(key) == row["source"]}

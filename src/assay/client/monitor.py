@@ -57,7 +57,10 @@ class Monitor(Api):
         return self._get("/usage", filters)
 
     def quality(self, **filters: Any) -> Answer:
-        """`scores` by name: mean with its interval (low, high), n, not_assessable, spread, `by_source`, `judged`."""
+        """`scores` by name: mean with its interval (low, high), n, not_assessable, spread, `by_source`, `judged`.
+
+        With group_by= also `groups`; score= keeps one.
+        """
         return self._get("/quality", filters)
 
     def distribution(self, **filters: Any) -> list[Answer]:

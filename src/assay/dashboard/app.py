@@ -120,4 +120,5 @@ def _known_names(url: str, key: str) -> data.Names:
     return known.joined(asked)
 
 
-dashboard()
+if __name__ == "__main__":
+    dashboard()

@@ -89,13 +89,17 @@ def api(
         return as_json(usage(store, selected, group_by))
 
     @app.get("/quality")
-    def get_quality(selected: Selected, group_by: Annotated[str | None, one_of(DIMENSIONS)] = None) -> Response:
+    def get_quality(
+        selected: Selected, group_by: Annotated[str | None, one_of(DIMENSIONS)] = None, score: str = ""
+    ) -> Response:
         """Each score's mean with its interval, spread and count; with `group_by` also for each of its values.
 
-        Where a judge read a sample, `judged` has what its verdicts and the scorers' together say of all calls.
+        `score` keeps the one of that name, which is quicker. Where a judge read a sample, `judged` has what its
+        verdicts and the scorers' together say of all calls.
         """
-        groups = {"groups": quality_by(store, selected, group_by)} if group_by else {}
-        return as_json({"scores": with_judged(store, selected, quality(store, selected))} | groups)
+        names = [score] if score else []
+        groups = {"groups": quality_by(store, selected, group_by, names)} if group_by else {}
+        return as_json({"scores": with_judged(store, selected, quality(store, selected, names))} | groups)
 
     app.include_router(agreement_routes(store))
     app.include_router(analytics_routes(store, prices))

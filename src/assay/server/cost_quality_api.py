@@ -33,8 +33,11 @@ def cost_quality_routes(store: Store, prices: Prices) -> APIRouter:
         return as_json({"scores": distributions(store, selection)})
 
     @routes.get("/quality/worst")
-    def get_worst(selection: Selected, score: str, limit: int = 10) -> Response:
-        """The conversations that a score speaks of worst, each with the reason that the scorer gave."""
-        return as_json({"calls": worst_of(store, selection, score, limit)})
+    def get_worst(selection: Selected, score: str, limit: int = 10, source: str = "") -> Response:
+        """The conversations that a score speaks of worst, each with the reason that was given.
+
+        By verdicts of one `source`: scorer, otel, judge or human; left out, the one that /quality shows.
+        """
+        return as_json({"calls": worst_of(store, selection, score, limit, source)})
 
     return routes

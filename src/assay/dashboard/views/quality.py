@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
-from urllib.parse import quote
 
 import pandas as pd
 import streamlit as st
@@ -21,7 +20,7 @@ from assay.dashboard.score_health import scorer_health
 from assay.dashboard.score_repeats import repeats
 from assay.dashboard.side_by_side import side_by_side
 from assay.dashboard.trust import agreement
-from assay.dashboard.visit import Visit, unanswered
+from assay.dashboard.visit import Visit, go, unanswered
 from assay.errors import AssayError
 
 DIMENSIONS = {
@@ -120,7 +119,7 @@ def _one(visit: Visit, by: str, spread: Answer, told: Answer, *, labelled: bool)
     found = side_by_side(
         points=partial(visit.monitor.trends, **asked, metric=f"score:{score}"),
         groups=partial(_groups, visit, by, score),
-        worst=partial(visit.monitor.worst, score, **asked, limit=_WORST),
+        worst=partial(visit.monitor.worst, score, **asked, limit=_WORST, source=spread["source"]),
         health=visit.monitor.health,
         agreement=partial(visit.monitor.agreement, **asked) if labelled else lambda: None,
     )
@@ -163,7 +162,7 @@ def _groups(visit: Visit, by: str, score: str) -> list[Answer]:
         kinds = visit.monitor.groups(**asked)
         rows = [(kind["name"], kind["scores"].get(score)) for kind in (*kinds["groups"], *kinds["other"])]
     else:
-        groups = visit.monitor.quality(**asked, group_by=by)["groups"]
+        groups = visit.monitor.quality(**asked, group_by=by, score=score)["groups"]
         rows = [(name, scores.get(score)) for name, scores in groups.items()]
     known = [{"group": name, **row} for name, row in rows if row and row["mean"] is not None]
     return sorted(known, key=lambda one: (one["mean"], one["group"]))
@@ -191,7 +190,6 @@ def _worst(calls: list[Answer]) -> None:
             return
         rows = [
             {
-                "open": f"/conversations?call={quote(call['span_id'])}",
                 "value": call["value"],
                 "prompt": excerpt(call["prompt"], 160),
                 "response": excerpt(call["response"], 160),
@@ -200,11 +198,13 @@ def _worst(calls: list[Answer]) -> None:
             }
             for call in calls
         ]
-        st.dataframe(
+        shown = st.dataframe(
             pd.DataFrame(rows),
             hide_index=True,
+            on_select="rerun",
+            selection_mode="single-row",
+            key="worst",
             column_config={
-                "open": st.column_config.LinkColumn("", display_text="Open", width=60),
                 "value": st.column_config.NumberColumn("Value", format="%.3f", width=70),
                 "prompt": st.column_config.TextColumn("Prompt", width=300),
                 "response": st.column_config.TextColumn("Response", width=300),
@@ -212,6 +212,10 @@ def _worst(calls: list[Answer]) -> None:
                 "model": st.column_config.TextColumn("Model", width=150),
             },
         )
+        chosen: list[int] = shown["selection"]["rows"]
+        if chosen and chosen[0] < len(calls):
+            go("conversations", call=calls[chosen[0]]["span_id"])
+            st.rerun()
 
 
 def _without_labels() -> None:
