@@ -49,10 +49,8 @@ def told_apart(names: Sequence[str], reference: Floats, current: Floats) -> Told
         chance[test] = _within_fold(np.asarray(forest.predict_proba(x[test]))[:, 1])
         gains += forest.feature_importances_ / FOLDS
     most = np.argsort(-gains)[:TELLING]
-    return Told(
-        auroc(chance, y, widened=WIDENED),
-        [(str(names[place]), float(gains[place])) for place in most if gains[place] > 0],
-    )
+    by = [(str(names[place]), float(gains[place])) for place in most if gains[place] > 0]
+    return Told(auroc(chance, y, widened=WIDENED), by)
 
 
 def vectors_told_apart(
