@@ -50,11 +50,12 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     failed = 0
     with nullcontext(options.url) if options.url else _demo() as url, chromium() as browser:
+        # Of a wide window: in a narrow one the navigation is folded away.
+        pages = [one for one in [*places(context_of(browser), url), *_calls(url)] if options.only in one.title.lower()]
         for look in LOOKS:
             context = context_of(browser, look.width, color_scheme=look.scheme)
-            for place in [*places(context, url), *_calls(url)]:
-                if options.only.lower() in place.title.lower():
-                    failed += _picture(context, url, place, options.range, options.output / _file(place, look))
+            for place in pages:
+                failed += _picture(context, url, place, options.range, options.output / _file(place, look))
             context.close()
     sys.exit(f"{failed} pages showed an error" if failed else 0)
 
@@ -64,10 +65,10 @@ def _file(place: Place, look: Look) -> str:
 
 
 def _calls(url: str) -> list[Place]:
-    """One call in full, of those that have tools or a session."""
+    """The newest call that was answered, in full."""
     with connect(url) as monitor:
-        calls = monitor.calls(limit=50, kind="llm")["calls"]
-    return [Place("One call", f"conversations?call={call['span_id']}") for call in calls[:1]]
+        calls = monitor.calls(limit=1, kind="llm", status="ok")["calls"]
+    return [Place("One call", f"conversations?call={call['span_id']}") for call in calls]
 
 
 def _picture(context: BrowserContext, url: str, place: Place, span: str, to: Path) -> bool:

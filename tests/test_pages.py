@@ -83,6 +83,9 @@ def test_the_quality_page_tells_what_the_api_does(server: Server, shop: tuple[st
     assert "score_by=Kind" in page.url
     page.get_by_text("Consistency: does the same").click()
     expect(page.get_by_text("No prompt was asked more than once")).to_be_visible()
+    worst = monitor.worst("prompt_toxicity", project=project)
+    tick(page, 0)
+    expect(page).to_have_url(re.compile(f"/conversations.*call={worst[0]['span_id']}"))
     assert outside == []
 
 
@@ -121,12 +124,9 @@ def test_the_questions_page_lists_kinds_and_opens_one(server: Server, shop: tupl
     project, monitor = shop
     page.goto(address(server, "questions", project=project))
     found = monitor.groups(project=project)["groups"]
-    table = page.get_by_test_id("stDataFrame").first
     for kind in found:
         assert float(row(page, 0, kind["name"])[4]) == pytest.approx(kind["cost_usd"])
-    box = table.bounding_box()
-    assert box
-    page.mouse.click(box["x"] + 18, box["y"] + 35 * 1.5)
+    tick(page, 0)
     told = monitor.group(found[0]["id"], project=project)
     expect(page.get_by_role("link", name="Its conversations")).to_be_visible()
     expect(cell(page, told["templates"][0]["template"], table=1)).to_be_attached()
@@ -238,6 +238,15 @@ def strangers(page: Page, server: Server) -> list[str]:
 def choose(page: Page, label: str, option: str) -> None:
     page.get_by_role("combobox", name=label, exact=True).click()
     page.get_by_role("option", name=option, exact=True).click()
+
+
+def tick(page: Page, table: int) -> None:
+    """Choose the first row of a table: it is drawn on a canvas."""
+    drawn = page.get_by_test_id("stDataFrame").nth(table)
+    drawn.scroll_into_view_if_needed()
+    box = drawn.bounding_box()
+    assert box
+    page.mouse.click(box["x"] + 18, box["y"] + 35 * 1.5)
 
 
 def row(page: Page, table: int, text: str) -> list[str]:

@@ -237,7 +237,8 @@ def dollars(value: float | None) -> str:
     """US dollars to four figures, "unknown" where no price is known."""
     if value is None:
         return "unknown"
-    return f"${value:,.2f}" if abs(value) >= 100 else f"${value:.4f}"
+    sign, amount = "-" if value < 0 else "", abs(value)
+    return f"{sign}${amount:,.2f}" if amount >= 100 else f"{sign}${amount:.4f}"
 
 
 def duration(seconds: float) -> str:

@@ -24,7 +24,7 @@ from assay.store.connect import Row, Store
 MOST_MODELS = 20
 
 ASSUMED = (
-    "The same number of tokens: another model's tokenizer may count the same text differently, often by 10 to 30%.",
+    "The same number of tokens: another model's tokenizer may count the same text differently.",
     "Answers of the same length, and as many input tokens read from a cache and written to one.",
     "Conversations only: embeddings are left out, and so are calls that failed without a bill.",
 )

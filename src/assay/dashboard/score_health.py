@@ -21,7 +21,7 @@ def scorer_health(quality: Answer, spread: Answer) -> None:
         lanes: list[Answer] = list((quality.get("lanes") or {}).values())
         lane = next((one for one in lanes if score in one["scores"]), None)
         if lane is None and any(not one["scores"] for one in lanes):
-            st.caption("The server's scorers are still being loaded.")
+            st.caption("The server's scorers have judged nothing since it was started.")
             return
         if lane is None:
             st.caption("This server does not give this score itself: it is told by another program, or by people.")

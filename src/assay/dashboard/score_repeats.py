@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote
 
 import pandas as pd
 import streamlit as st
@@ -11,7 +10,7 @@ import streamlit as st
 from assay.dashboard import figures
 from assay.dashboard.data import Answer
 from assay.dashboard.inert import excerpt
-from assay.dashboard.visit import Visit, unanswered
+from assay.dashboard.visit import Visit, link, unanswered
 from assay.errors import AssayError
 
 
@@ -77,8 +76,8 @@ def _of_prompt(one: Answer) -> dict[str, Any]:
         "prompt": excerpt(one["prompt"], 160),
         "an answer": excerpt(first["response"], 160),
         "another": excerpt(second["response"], 160),
-        "one": f"/conversations?call={quote(first['span_id'])}",
-        "other": f"/conversations?call={quote(second['span_id'])}",
+        "one": link("conversations", call=first["span_id"]),
+        "other": link("conversations", call=second["span_id"]),
     }
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from functools import partial
 from typing import Any
-from urllib.parse import urlencode
 
 import pandas as pd
 import streamlit as st
@@ -21,7 +20,7 @@ from assay.dashboard.data import Answer
 from assay.dashboard.inert import excerpt, inert
 from assay.dashboard.panels import metric
 from assay.dashboard.side_by_side import side_by_side
-from assay.dashboard.visit import Visit, unanswered
+from assay.dashboard.visit import Visit, link, unanswered
 from assay.dashboard.what_if import what_if
 from assay.errors import AssayError
 
@@ -38,7 +37,7 @@ DIMENSIONS = {
     "session_id": "Session",
     TAG: "Tag",
 }
-_FILTERABLE = {"model", "project", "user_id", "session_id", "environment", "service"}
+_FILTERABLE = {"model", "project", "user_id", "session_id", "environment", "service", "release", "prompt_group"}
 """Dimensions that the Conversations page takes from an address."""
 BUDGET_SECONDS = 60
 """For so long all visitors share one answer about budgets: it rests on weeks of calls."""
@@ -156,13 +155,11 @@ def _table(costs: Answer, visit: Visit) -> None:
 
 
 def _row(one: Answer, dimension: str, visit: Visit) -> dict[str, Any]:
-    link = None
+    address = None
     if dimension in _FILTERABLE and one["group"]:
-        asked = {"range": visit.chosen.range, "project": visit.chosen.project, "model": visit.chosen.model}
-        chosen = asked | {dimension: one["group"]}
-        link = f"/conversations?{urlencode({name: value for name, value in chosen.items() if value})}"
+        address = link("conversations", visit.chosen, **{dimension: one["group"]})
     return {
-        _LINK: link,
+        _LINK: address,
         "group": excerpt(one["group"], 80) or NO_NAME,
         "cost": one["cost_usd"],
         "share": one["share"],

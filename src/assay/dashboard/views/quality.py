@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
-from urllib.parse import quote
 
 import pandas as pd
 import streamlit as st
@@ -21,7 +20,7 @@ from assay.dashboard.score_health import scorer_health
 from assay.dashboard.score_repeats import repeats
 from assay.dashboard.side_by_side import side_by_side
 from assay.dashboard.trust import agreement
-from assay.dashboard.visit import Visit, unanswered
+from assay.dashboard.visit import Visit, go, unanswered
 from assay.errors import AssayError
 
 DIMENSIONS = {
@@ -191,7 +190,6 @@ def _worst(calls: list[Answer]) -> None:
             return
         rows = [
             {
-                "open": f"/conversations?call={quote(call['span_id'])}",
                 "value": call["value"],
                 "prompt": excerpt(call["prompt"], 160),
                 "response": excerpt(call["response"], 160),
@@ -200,11 +198,13 @@ def _worst(calls: list[Answer]) -> None:
             }
             for call in calls
         ]
-        st.dataframe(
+        shown = st.dataframe(
             pd.DataFrame(rows),
             hide_index=True,
+            on_select="rerun",
+            selection_mode="single-row",
+            key="worst",
             column_config={
-                "open": st.column_config.LinkColumn("", display_text="Open", width=60),
                 "value": st.column_config.NumberColumn("Value", format="%.3f", width=70),
                 "prompt": st.column_config.TextColumn("Prompt", width=300),
                 "response": st.column_config.TextColumn("Response", width=300),
@@ -212,6 +212,10 @@ def _worst(calls: list[Answer]) -> None:
                 "model": st.column_config.TextColumn("Model", width=150),
             },
         )
+        chosen: list[int] = shown["selection"]["rows"]
+        if chosen and chosen[0] < len(calls):
+            go("conversations", call=calls[chosen[0]]["span_id"])
+            st.rerun()
 
 
 def _without_labels() -> None:
