@@ -73,7 +73,7 @@ def test_the_evidence_names_the_ten_worst_calls_with_links(store: Store, project
     evidence = json.loads(row["evidence"])
     assert len(evidence["worst_calls"]) == 10
     assert {call["value"] for call in evidence["worst_calls"]} == {3006.0}
-    assert all(call["url"].startswith("http://assay.test/api/calls/") for call in evidence["worst_calls"])
+    assert all(call["url"].startswith("http://assay.test/conversations?call=") for call in evidence["worst_calls"])
     assert evidence["figures"]["n"] >= 20
     assert evidence["figures"]["low"] > 1000
 

@@ -273,9 +273,22 @@ def test_the_suggested_limit_fires_at_most_as_often_as_asked() -> None:
     x = rng.lognormal(6, 0.5, len(at)) * np.where(at % DAY < 7200, 2.0, 1.0)
     held = {"": series(at, x, 14)}
     text = 'metric = "latency"\nwindow = "30m"\nabove = {}\n'
-    strict = replayed(rule(text.format(500)), held, DAY, 14 * DAY, 1.0)
+    strict = replayed(rule(text.format(500)), held, DAY, 14 * DAY, 1.0, points=100)
     assert strict.fired >= 10
     assert strict.suggested is not None
     assert strict.suggested > 500
     relaxed = replayed(rule(text.format(strict.suggested)), held, DAY, 14 * DAY, 1.0)
     assert relaxed.fired <= 13 / 7
+    assert relaxed.course == []
+
+
+def test_a_course_keeps_the_moments_nearest_to_firing() -> None:
+    at = steady(4)
+    x = np.where((at > 3 * DAY) & (at < 3 * DAY + 2400), 900.0, 100.0)
+    held = {"busy": series(at, x, 4), "": series(at[:50], x[:50], 4)}
+    told = replayed(rule('metric = "latency"\nwindow = "30m"\nabove = 500\n'), held, DAY, 4 * DAY, 1.0, points=20)
+    assert told.fired == 1
+    assert (told.group, len(told.course)) == ("busy", 20)
+    assert max(point.value or 0 for point in told.course) == pytest.approx(900, rel=0.01)
+    assert {point.usual for point in told.course} == {500}
+    assert [point.at for point in told.course] == sorted(point.at for point in told.course)

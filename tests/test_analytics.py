@@ -445,8 +445,7 @@ def expected_point(spans: list[Span]) -> dict[str, Any]:
         "cost_usd": used["total_cost_usd"],
         "unpriced": used["unpriced"],
         "total_tokens": used["total_tokens"],
-        "avg_latency_ms": used["avg_latency_ms"],
-        "p95_latency_ms": used["p95_latency_ms"],
+        **{f"{name}_latency_ms": used[f"{name}_latency_ms"] for name in ("avg", "p50", "p95", "p99")},
     }
 
 

@@ -167,6 +167,7 @@ def test_an_empty_store_explains_the_first_call_and_shows_it_once_it_comes(
     server.post(otlp({}))
 
     assert headline(page)["Total conversations"] == "1"
+    expect(page.get_by_test_id("stToast")).to_contain_text("The first call is here.")
     page.get_by_test_id("stCode").wait_for(state="detached")
 
 

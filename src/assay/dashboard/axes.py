@@ -43,7 +43,7 @@ def legend(columns: int) -> alt.Legend:
     return alt.Legend(
         orient="bottom",
         columns=columns,
-        labelLimit=170,
+        labelLimit=125,
         offset=10,
         symbolType="circle",
         symbolSize=90,

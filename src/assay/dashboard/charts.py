@@ -56,7 +56,7 @@ def quality_lines(points: Sequence[Answer], bucket_seconds: int | None, incident
             "score:N",
             title=None,
             scale=alt.Scale(domain=known, range=[colours.get(name, GREY) for name in known]),
-            legend=legend(columns=4),
+            legend=legend(columns=3),
         ),
     )
     bands = base.mark_area(opacity=0.13).encode(y=alt.Y("low:Q", scale=scale, title="Mean score"), y2="high:Q")

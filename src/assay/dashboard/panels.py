@@ -88,7 +88,9 @@ def distribution(overview: Overview) -> None:
 def alerts(overview: Overview) -> None:
     """What fires at present, and what the newest calls have beyond the thresholds, gravest first."""
     with _panel("Alerts"):
+        gravest = list(SEVERITIES)
         firing = [one for one in overview.incidents if one["phase"] == "firing"]
+        firing.sort(key=lambda one: gravest.index(one["severity"]))
         for incident in firing[:_MOST_INCIDENTS]:
             _incident(incident)
         if len(firing) > _MOST_INCIDENTS:

@@ -15,6 +15,9 @@ from assay.errors import AssayError
 FIRST_CALL_SECONDS = 2.0
 """How often a page without any call looks for the first one."""
 
+_FIRST = "first-call"
+"""Whether what is drawn next is the first call that this reader sees: nothing said before a rerun is shown."""
+
 
 def page(visit: Visit) -> None:
     """All of it is asked for and drawn again on its own, without the controls."""
@@ -30,8 +33,7 @@ def _figures(visit: Visit) -> None:
         if found is None:
             _nothing(visit)
         elif not visit.names.knows(found.names):
-            if not visit.names.projects:
-                st.toast("The first call is here.", icon=":material/celebration:", duration="long")
+            st.session_state[_FIRST] = not visit.names.projects
             st.session_state["names"] = visit.names.joined(found.names)
             st.rerun()
         else:
@@ -41,6 +43,8 @@ def _figures(visit: Visit) -> None:
 
 
 def _draw(visit: Visit, found: Overview) -> None:
+    if st.session_state.pop(_FIRST, False):
+        st.toast("The first call is here.", icon=":material/celebration:", duration="long")
     panels.troubles(found)
     headline(found, visit.names.first_at)
     for wide, narrow, widths in (
