@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from assay.alerts.replay import replayed
-from assay.alerts.rules import AlertRule, default_rules
+from assay.alerts.rules import DRIFT, MODEL_METRICS, AlertRule, default_rules
 from assay.alerts.series import BINS_PER_DOUBLING, NO_BIN, NO_BINS, Series, Source, series_of, source_of
 from assay.alerts.thresholds import LAB_THRESHOLDS
 from measuring import show
@@ -63,7 +63,7 @@ def main() -> None:
     incidents = _incidents(rng, options.weeks, options.each)
     calls = _calls(rng, options.weeks, options.calls_a_day, incidents)
     since, until = START + WARM_UP, START + options.weeks * WEEK
-    fired = {rule.name: (rule, _fired(rule, calls, since, until)) for rule in default_rules().rules.values()}
+    fired = {rule.name: (rule, _fired(rule, calls, since, until)) for rule in _rules_of_calls()}
     weeks = (until - since) / WEEK
     facts = {"weeks": weeks, "calls": len(calls["at"]), "incidents": len(incidents), "seed": options.seed}
     show("incidents found by the default rules", _found(incidents, fired, calls), **facts)
@@ -149,6 +149,11 @@ def _busy(hour: np.ndarray) -> np.ndarray:
 def _beta(rng: np.random.Generator, mean: float, deviation: float, n: int) -> np.ndarray:
     weight = mean * (1 - mean) / deviation**2 - 1
     return rng.beta(mean * weight, (1 - mean) * weight, n)
+
+
+def _rules_of_calls() -> list[AlertRule]:
+    """The default rules without those of classical models, which have a benchmark of their own (drift.py)."""
+    return [rule for rule in default_rules().rules.values() if rule.metric not in (DRIFT, *MODEL_METRICS)]
 
 
 def _fired(rule: AlertRule, calls: Calls, since: int, until: int) -> list[int]:

@@ -24,7 +24,7 @@ def test_the_default_rules_are_valid_and_hold_the_lab_s_five_limits_with_their_s
         ("cost", 0.1, "LOW"),
         ("coherence", 0.6, "LOW"),
     } <= limits
-    assert {rule.kind for rule in book.rules.values()} == {"threshold", "baseline", "shift", "slo", "absent"}
+    assert {rule.kind for rule in book.rules.values()} == {"threshold", "baseline", "shift", "slo", "absent", "drift"}
 
 
 @pytest.mark.parametrize(
@@ -32,11 +32,15 @@ def test_the_default_rules_are_valid_and_hold_the_lab_s_five_limits_with_their_s
     [
         ('[[rule]]\nname = "a"\nmetric = "latency"\nabov = 3\n', 4, "abov is no setting of this kind"),
         ('[[rule]]\nname = "a"\nmetric = "latency"\n', 1, "give one limit: above = ... or below = ..."),
-        ('[[rule]]\nname = "a"\nkind = "sift"\nmetric = "x"\n', 3, "must be threshold, baseline, shift, slo or absent"),
+        (
+            '[[rule]]\nname = "a"\nkind = "sift"\nmetric = "x"\n',
+            3,
+            "must be threshold, baseline, shift, slo, absent",
+        ),
         ('[[rule]]\nname = "a\nmetric = "x"\n', 2, "this is no TOML"),
         ('[[rule]]\nname = "a"\nmetric = "cost"\nabove = 3\nwindow = "3x"\n', 5, "write for example 30s, 15m, 6h"),
         ('[[rule]]\nname = "a"\nmetric = "cost"\nabove = 3\n[rule.filter]\nprojekt = "x"\n', 6, "is no dimension"),
-        ('[[rule]]\nname = "a"\nmetric = "drift:age"\nabove = 3\n', 3, "stores no predictions"),
+        ('[[rule]]\nname = "a"\nmetric = "drift:age"\nabove = 3\n', 3, 'write kind = "drift"'),
         ('[[rule]]\nname = "a"\nmetric = "cost"\naggregate = "share"\nabove = 3\n', 1, "needs one limit on each call"),
         ('[[rule]]\nname = "a"\nmetric = "cost"\nabove = 3\nchannels = ["no"]\n', 5, "no channel 'no'"),
         ('[[rule]]\nname = "a"\nkind = "shift"\nmetric = "x"\n', 1, "direction is missing: add it"),

@@ -62,6 +62,8 @@ DOORS = [
     ("GET", "/api/docs"),
     ("GET", "/api/openapi.json"),
     ("POST", "/api/scores"),
+    ("POST", "/api/predictions"),
+    ("POST", "/api/labels"),
     ("POST", "/v1/traces"),
     ("POST", "/v1/logs"),
     ("GET", "/nowhere"),

@@ -198,6 +198,14 @@ def test_all_fifteen_conversations_are_shown_with_their_figures(once: Demo) -> N
     assert all({score.split()[0] for score in scores.split(", ")} == SCORES for *_, scores in shown)
 
 
+def test_the_labs_two_predictions_are_shown_as_it_shows_them(once: Demo) -> None:
+    shown = re.search(r"^Traditional ML  (.*) each$", once.out, re.MULTILINE)
+    assert shown
+    said, _, took = shown[1].rpartition("; ")
+    assert said == "first prediction 1, second prediction 1 (1 is benign); deterministic: yes"
+    assert re.fullmatch(r"[\d.,]+ m?s", took)
+
+
 def test_the_report_has_usage_quality_and_alerts(once: Demo) -> None:
     report = once.out.partition("LLM monitoring report")[2]
     assert re.search(r"Total conversations +│ 15 ", report)
@@ -245,6 +253,21 @@ def test_the_traffic_is_varied_and_spread_over_the_last_day(monitor: Monitor) ->
 
 def test_the_traffic_is_scored_while_it_runs(monitor: Monitor) -> None:
     eventually(lambda: monitor.quality()["scores"].get("toxicity", {"n": 0})["n"] > 40, 30)
+
+
+def test_the_labs_model_predicts_beside_it_and_labels_come_later(monitor: Monitor) -> None:
+    def screened() -> list[dict[str, Any]]:
+        rows = monitor.predictions(project="demo", model="breast-cancer", limit=1000)["predictions"]
+        return rows if len(rows) > 100 and sum(row["label"] is not None for row in rows) > 20 else []
+
+    rows = eventually(screened, 60)
+    made = [datetime.fromisoformat(row["predicted_at"]) for row in rows]
+    assert min(made) < datetime.now(UTC) - timedelta(hours=12)
+    assert all(row["confidence"] and len(row["features"]) == 10 for row in rows if row["status"] == "ok")
+    later = [row for row in rows if row["label"] and not row["key"].startswith("lab-")]
+    assert all(row["labelled_at"] > row["predicted_at"] for row in later)
+    references = monitor.predictions(project="demo", reference=True, limit=1000)["predictions"]
+    assert len(references) == 455
 
 
 def test_ctrl_c_stops_everything(steady: Demo, monitor: Monitor) -> None:

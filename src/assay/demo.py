@@ -65,7 +65,7 @@ def demo(config: Config, console: Console, *, once: bool, time_scale: float, see
         now_ns = time.time_ns()
         # Begins with the traffic; until then spans keep their own time.
         lapse = TimeLapse(otlp_exporter(where), now_ns - DAY_NS, time_scale, start_ns=now_ns + DAY_NS)
-        init(url, service="assay-demo", project="demo", api_key=where.api_key, exporter=lapse)
+        init(url, service="assay-demo", project="demo", api_key=where.api_key, exporter=lapse, spool=False)
         # Made before anyone is told to look: a client that a signal leaves half made complains when it is deleted.
         client = openai.OpenAI(base_url=provider_url, api_key="simulated")
         drivers = openai.AsyncOpenAI(base_url=provider_url, api_key="simulated")

@@ -22,7 +22,17 @@ from assay.alerts.evaluate import Judgement, judge, sentence
 from assay.alerts.incidents import Known, Step, incident_id, steps
 from assay.alerts.notify import messages, notices
 from assay.alerts.recent import RecentSeries
-from assay.alerts.rules import AbsentRule, AlertRule, BaselineRule, ShiftRule, ThresholdRule, load_rules
+from assay.alerts.rules import (
+    DRIFT,
+    ESTIMATES,
+    MODEL_METRICS,
+    AbsentRule,
+    AlertRule,
+    BaselineRule,
+    ShiftRule,
+    ThresholdRule,
+    load_rules,
+)
 from assay.alerts.series import sharing_calls, worst_calls
 from assay.alerts.watch import Condition
 from assay.store.connect import Row, Store
@@ -176,18 +186,23 @@ class Engine:
         figures = {name: float(getattr(judged, name)[change.bucket]) for name in names}
         known = {name: value if np.isfinite(value) else None for name, value in figures.items()}
         worst = list[Row]()
-        if not isinstance(rule, AbsentRule) and rule.metric != "volume":
+        if not isinstance(rule, AbsentRule) and rule.metric not in ("volume", DRIFT, *ESTIMATES):
             since = change.at - judged.window
             worst = worst_calls(self._store, rule, group, since, change.at, highest=_highest(rule))
+        where = "api/predictions?prediction_id=" if rule.metric in MODEL_METRICS else "conversations?call="
         calls = [
             {
                 **call,
                 "started_at": call["started_at"].isoformat(),
-                "url": f"{self._url}/conversations?call={call['span_id']}",
+                "url": f"{self._url}/{where}{call['span_id']}",
             }
             for call in worst
         ]
-        return json.dumps({"figures": {**known, "window_seconds": judged.window}, "worst_calls": calls})
+        told: dict[str, Any] = {"figures": {**known, "window_seconds": judged.window}, "worst_calls": calls}
+        if judged.drifts:
+            told["column"] = judged.columns[int(judged.drifts.leading[change.bucket])]
+            told["drifted"] = int(judged.drifts.drifted[change.bucket])
+        return json.dumps(told)
 
     def _of_parts(self, now: float, last: dict[tuple[str, str], Row]) -> list[IncidentEvent]:
         """Incidents of Assay's own parts: what holds fires at once, and ends when it holds no more."""

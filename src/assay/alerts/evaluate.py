@@ -15,12 +15,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from assay.alerts.drifting import Drifts, drifts
 from assay.alerts.rules import (
     SCALE_METRICS,
     SHARE_METRICS,
     AbsentRule,
     AlertRule,
     BaselineRule,
+    DriftRule,
     ShiftRule,
     SloRule,
     ThresholdRule,
@@ -66,7 +68,8 @@ class Judgement(msgspec.Struct, frozen=True):
 
     Bucket i ends at start + (i + 1) * step (Unix seconds). `low` and `high` are the ends of the value's interval, equal
     to it where it is exact; of a baseline those of what is expected. `usual` is what the value is compared to. `margin`
-    grows with the badness: for thresholds and baselines the condition is margin > limit.
+    grows with the badness: for thresholds and baselines the condition is margin > limit. Of a drift `drifts`
+    says how many of a model's `columns` moved, and which one furthest.
     """
 
     start: int
@@ -79,12 +82,15 @@ class Judgement(msgspec.Struct, frozen=True):
     n: Floats
     usual: Floats
     margin: Floats
+    drifts: Drifts | None = None
+    columns: tuple[str, ...] = ()
 
     def last(self, count: int) -> Judgement:
         """The same for the last buckets only."""
         dropped = max(len(self.state) - count, 0)
         columns = {name: getattr(self, name)[dropped:] for name in _COLUMNS}
-        return msgspec.structs.replace(self, start=self.start + dropped * self.step, **columns)
+        drifts = self.drifts and self.drifts.without(dropped)
+        return msgspec.structs.replace(self, start=self.start + dropped * self.step, drifts=drifts, **columns)
 
 
 _COLUMNS = ("state", "value", "low", "high", "n", "usual", "margin")
@@ -213,6 +219,18 @@ def _(rule: AbsentRule, series: Series, last: int) -> Judgement:
     return _judgement(rule, series, Figures(n, n, n, n), beyond, usual, np.where(beyond, 1.0, 0.0))
 
 
+@_judge.register
+def _(rule: DriftRule, series: Series, last: int) -> Judgement:
+    if series.against is None:
+        nothing = np.zeros(last)
+        return _judgement(rule, series, Figures(nothing, nothing, nothing, nothing), nothing > 0, nothing, nothing)
+    found = drifts(series, series.against, _width(rule.window, series.step), last, 1 - rule.confidence, rule.psi)
+    usual, beyond = np.full(last, rule.psi), found.drifted >= rule.features
+    judged = _judgement(rule, series, Figures(found.n, found.psi, found.psi, found.psi), beyond, usual, found.psi)
+    names = tuple(column.name for column in series.against.columns)
+    return msgspec.structs.replace(judged, drifts=found, columns=names)
+
+
 def sentence(rule: AlertRule, judged: Judgement, at: int) -> str:
     """What the rule found at one bucket, in one sentence with its figures."""
     value, low, high, usual = (float(column[at]) for column in (judged.value, judged.low, judged.high, judged.usual))
@@ -243,9 +261,21 @@ def sentence(rule: AlertRule, judged: Judgement, at: int) -> str:
             return (
                 f"{told}, 95% {interval}), {value / usual:.1f} times what an objective of {rule.objective:.3%} allows"
             )
+        case DriftRule():
+            return _drift_said(rule, judged, at)
         case AbsentRule():
             usually = "" if math.isnan(usual) else f"; {usual:,.0f} at this time of past {rule.season}s"
             return f"no calls in {window}{usually}"
+
+
+def _drift_said(rule: DriftRule, judged: Judgement, at: int) -> str:
+    """3 of 12 columns drifted in 1d (n=4,512), furthest age with PSI 0.62, limit 0.25; and how likely by luck."""
+    if judged.drifts is None:
+        return "no reference to hold the predictions against"
+    furthest, psi = judged.columns[int(judged.drifts.leading[at])], judged.drifts.psi[at]
+    of = f"{int(judged.drifts.drifted[at])} of {len(judged.columns)} columns drifted in {_length(judged.window)}"
+    luck = f"all together by luck in {1 - rule.confidence:.2g} of windows"
+    return f"{of} (n={int(judged.n[at]):,}), furthest {furthest} with PSI {psi:.2f}, limit {rule.psi:g}; {luck}"
 
 
 def _change(value: float, usual: float) -> str:

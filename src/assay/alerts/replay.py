@@ -16,8 +16,9 @@ import numpy as np
 
 from assay.alerts.evaluate import NO, UNKNOWN, YES, Judgement, States, judge, lookback_seconds, sentence
 from assay.alerts.incidents import Step, steps
+from assay.alerts.model_series import read
 from assay.alerts.rules import AlertRule, BaselineRule, RuleBook, Severity, ThresholdRule
-from assay.alerts.series import Series, read_series, sharing_calls, source_of
+from assay.alerts.series import Series, sharing_calls, source_of
 from assay.errors import AssayError
 from assay.store.connect import Store
 
@@ -107,7 +108,7 @@ def replay(
     told = list[Replayed]()
     for sharing in sharing_calls(rules):
         try:
-            found = read_series(store, sharing, first, until, step)
+            found = read(store, sharing, first, until, step)
             told += [
                 replayed(rule, found[source_of(rule)], since, until, at_most_a_week, points=points) for rule in sharing
             ]
@@ -229,8 +230,10 @@ def _told(value: float) -> float:
 
 
 def _first_call(store: Store) -> int:
+    """Of calls and predictions; 0 where there is none of one of them, so that nothing is cut off."""
     [row] = store.query("SELECT toUnixTimestamp(min(started_at)) AS first FROM spans WHERE counted")
-    return int(row["first"])
+    [model] = store.query("SELECT toUnixTimestamp(min(predicted_at)) AS first FROM predictions WHERE NOT reference")
+    return int(min(row["first"], model["first"] or row["first"]))
 
 
 def _moment(seconds: int) -> datetime:

@@ -38,11 +38,25 @@ SCALE_METRICS = (
     "latency_ms",
     "first_token_ms",
     "scoring_lag_seconds",
+    "model_latency_ms",
 )
 """Positive, with a heavy tail: a shift of them is looked for in their logarithm."""
-SHARE_METRICS = ("error_rate", "unpriced")
+ESTIMATES = ("model_estimated_accuracy", "model_estimated_accuracy_drop")
+MODEL_METRICS = (
+    "model_error_rate",
+    "model_latency_ms",
+    "model_missing",
+    "model_missing_rise",
+    "model_accuracy",
+    "model_accuracy_drop",
+    *ESTIMATES,
+)
+"""Of predictions of classical models. Drops and rises are against the model's reference rows."""
+DRIFT = "drift"
+MODEL_DIMENSIONS = ("project", "environment", "service", "model")
+SHARE_METRICS = ("error_rate", "unpriced", "model_error_rate", "model_accuracy", "model_estimated_accuracy")
 """0 or 1 of each call: their mean is a share."""
-METRICS = (*SCALE_METRICS, *SHARE_METRICS, "volume")
+METRICS = (*dict.fromkeys([*SCALE_METRICS, *SHARE_METRICS, *MODEL_METRICS]), "volume", DRIFT)
 """All that is not the name of a score."""
 
 DIMENSIONS = ("project", "environment", "service", "model", "provider", "session_id", "user_id", "operation", "name")
@@ -72,11 +86,8 @@ def _dimension(name: str) -> str:
 
 def _metric(name: str) -> str:
     known = {"latency": "latency_ms", "first_token": "first_token_ms", "cost_usd": "cost"}.get(name, name)
-    if known.startswith("drift"):
-        raise ValueError(
-            "feature drift cannot be watched yet: this version stores no predictions of classical models; "
-            "remove the rule until it does"
-        )
+    if known.startswith(DRIFT) and known != DRIFT:
+        raise ValueError(f'{name!r}: all features of a model are watched together: write kind = "drift" without metric')
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]{0,63}", known):
         raise ValueError(f"{name!r} is neither one of {', '.join(METRICS)} nor the name of a score")
     return known
@@ -132,6 +143,16 @@ class Rule(_Told):
             raise ValueError('metric = "volume" counts calls: write aggregate = "sum"')
         if self.metric in SHARE_METRICS and self.aggregate != "mean":
             raise ValueError(f'metric = "{self.metric}" is a share already: write aggregate = "mean"')
+        return self
+
+    @model_validator(mode="after")
+    def _of_models(self) -> Rule:
+        if self.metric == DRIFT and self.__dict__.get("kind") != "drift":
+            raise ValueError('drift is a kind of its own: write kind = "drift" without metric')
+        asked = {*self.filter, *([self.group_by] if self.group_by else [])}
+        if self.metric in (*MODEL_METRICS, DRIFT) and (unknown := sorted(asked - {*MODEL_DIMENSIONS})):
+            known = ", ".join(MODEL_DIMENSIONS)
+            raise ValueError(f"{unknown[0]!r} is not known of predictions: choose one of {known}")
         return self
 
     @property
@@ -212,8 +233,33 @@ class AbsentRule(Rule):
     season: Literal["day", "week"] = "day"
 
 
-AnyRule = Annotated[ThresholdRule | BaselineRule | ShiftRule | SloRule | AbsentRule, Field(discriminator="kind")]
-AlertRule = ThresholdRule | BaselineRule | ShiftRule | SloRule | AbsentRule
+class DriftRule(Rule):
+    """Fires when at least `features` columns of a model (features, prediction, confidence) have drifted in the window.
+
+    One has where a difference so large is less likely than 1 - `confidence`, corrected for all of them, and its PSI
+    against the reference is at least `psi`. There is an incident for each model.
+    """
+
+    kind: Literal["drift"]
+    metric: Metric = DRIFT
+    window: Annotated[Seconds, Field(ge=10, le=30 * 86_400)] = 86_400
+    group_by: Dimension | None = "model"
+    features: Annotated[int, Field(ge=1)] = 1
+    psi: Annotated[float, Field(gt=0)] = 0.2
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.999
+    min_count: Annotated[int, Field(ge=0)] | None = 300
+
+    @model_validator(mode="after")
+    def _of_each_model(self) -> DriftRule:
+        if self.metric != DRIFT or self.aggregate != "mean" or self.group_by != "model":
+            raise ValueError("drift is judged of each model: remove metric, aggregate and group_by; filter chooses")
+        return self
+
+
+AnyRule = Annotated[
+    ThresholdRule | BaselineRule | ShiftRule | SloRule | AbsentRule | DriftRule, Field(discriminator="kind")
+]
+AlertRule = ThresholdRule | BaselineRule | ShiftRule | SloRule | AbsentRule | DriftRule
 
 
 class Channel(_Told):
@@ -322,6 +368,7 @@ class RuleBook(_Told):
     problems: list[Problem] = []
 
 
+_RULE_KINDS = ("threshold", "baseline", "shift", "slo", "absent", "drift")
 _KINDS: dict[str, TypeAdapter[Any]] = {
     "rule": TypeAdapter(AnyRule),
     "channel": TypeAdapter(Channel),
@@ -410,7 +457,7 @@ def _checked(block: Block, problems: list[Problem], source: str) -> Any:
 def _problem(block: Block, detail: Any, source: str) -> Problem:
     # The first part of a rule's location is its kind, by which it was told apart.
     place = [str(part) for part in detail["loc"] if part != "[key]"]
-    if block.kind == "rule" and place and place[0] in ("threshold", "baseline", "shift", "slo", "absent"):
+    if block.kind == "rule" and place and place[0] in _RULE_KINDS:
         place = place[1:]
     key = place[0] if place else ""
     message = str(detail["msg"]).removeprefix("Value error, ")
@@ -419,7 +466,7 @@ def _problem(block: Block, detail: Any, source: str) -> Problem:
     elif detail["type"] == "missing":
         message = "is missing: add it"
     elif detail["type"] == "union_tag_invalid":
-        key, message = "kind", "must be threshold, baseline, shift, slo or absent"
+        key, message = "kind", f"must be {', '.join(_RULE_KINDS[:-1])} or {_RULE_KINDS[-1]}"
     name = block.values.get("name")
     what = f"{block.kind} {name!r}" if isinstance(name, str) else block.kind
     said = f"{what}: {'.'.join(place or [key])} {message}".replace(":  ", ": ") if key else f"{what}: {message}"

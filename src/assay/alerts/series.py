@@ -13,7 +13,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.alerts.rules import SCALE_METRICS, AlertRule, ShiftRule, SloRule
+from assay.alerts.model_rows import model_rows
+from assay.alerts.rules import ESTIMATES, MODEL_METRICS, SCALE_METRICS, AlertRule, ShiftRule, SloRule
+from assay.ml.shapes import Shapes
 from assay.store.connect import Row, Store
 from assay.store.spans import INPUT_TOKENS, OUTPUT_TOKENS, TOTAL_TOKENS
 
@@ -59,7 +61,8 @@ class Series(msgspec.Struct, frozen=True):
 
     `start` is the beginning of the first bucket (Unix seconds), `step` their length in seconds. `n` counts calls with
     a known value, `total` and `squares` sum them and their squares, `largest` is -inf where there are none, `beyond`
-    counts those over (under) the source's limit. `bins` holds (bucket, bin, count) rows, sorted by bucket.
+    counts those over (under) the source's limit. `bins` holds (bucket, bin, count) rows, sorted by bucket; of drift
+    they are bins of all of a model's columns, and `against` is the reference.
     """
 
     start: int
@@ -70,6 +73,7 @@ class Series(msgspec.Struct, frozen=True):
     largest: Floats
     beyond: Floats
     bins: NDArray[np.int64]
+    against: Shapes | None = None
 
     def __len__(self) -> int:
         return len(self.n)
@@ -78,7 +82,8 @@ class Series(msgspec.Struct, frozen=True):
         """The same without the buckets before `first`."""
         bins = self.bins[self.bins[:, 0] >= first] - np.array([first, 0, 0])
         kept = np.stack([self.n, self.total, self.squares, self.largest, self.beyond])[:, first:]
-        return series_of(self.start + first * self.step, self.step, kept, bins)
+        cut = series_of(self.start + first * self.step, self.step, kept, bins)
+        return msgspec.structs.replace(cut, against=self.against)
 
     def followed_by(self, later: Series) -> Series:
         """This series up to where the later one begins, then that one."""
@@ -88,7 +93,8 @@ class Series(msgspec.Struct, frozen=True):
             for name in ("n", "total", "squares", "largest", "beyond")
         ]
         bins = np.concatenate([self.bins[self.bins[:, 0] < keep], later.bins + np.array([keep, 0, 0])])
-        return series_of(self.start, self.step, np.stack(columns), bins)
+        joined = series_of(self.start, self.step, np.stack(columns), bins)
+        return msgspec.structs.replace(joined, against=later.against or self.against)
 
 
 def series_of(start: int, step: int, rows: Floats, bins: NDArray[np.int64]) -> Series:
@@ -116,7 +122,7 @@ def sharing_calls(rules: Iterable[AlertRule]) -> list[list[AlertRule]]:
     together: dict[tuple[Any, ...], list[AlertRule]] = {}
     for rule in rules:
         source = source_of(rule)
-        seen = "" if source.metric in _VALUES else source.metric
+        seen = "" if source.metric in _VALUES else _seen(source.metric)
         together.setdefault((source.filter, source.group_by, source.verdicts_of, seen), []).append(rule)
     return list(together.values())
 
@@ -184,6 +190,9 @@ _VALUES = {
 
 def _calls(sources: Sequence[Source]) -> tuple[str, dict[str, Any]]:
     """Each call with its time (at, seconds), group, id, model and values (x0, x1, ...; NULL where not known)."""
+    if sources[0].metric in MODEL_METRICS:
+        own = sources[0]
+        return model_rows(own.metric, own.filter, own.group_by, lambda value: _values([value] * len(sources), sources))
     any_source, conditions, parameters = sources[0], ["counted", _WITHIN], dict[str, Any]()
     for number, (name, value) in enumerate(any_source.filter):
         conditions.append(f"{_column(name, parameters, f'key{number}')} = {{value{number}:String}}")
@@ -239,6 +248,11 @@ def _values(raw: Sequence[str], sources: Sequence[Source]) -> str:
         f"{logarithm.format(value) if source.logarithm else f'toFloat64({value})'} AS x{i}"
         for i, (value, source) in enumerate(zip(raw, sources, strict=True))
     )
+
+
+def _seen(metric: str) -> str:
+    """What tells rows of one set apart from those of another: models are read metric by metric, estimates together."""
+    return "estimate" if metric in ESTIMATES else metric
 
 
 def _column(name: str, parameters: dict[str, Any], key: str) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
+from assay.client.arrow import arrow_array
 from assay.client.frames import Columns, NotLoggable, features, results, shares
 from assay.client.row_delivery import Body
 
@@ -225,7 +226,8 @@ def _bodies(tables: Sequence[_Table]) -> Iterator[Body]:
         for table in tables:
             try:
                 arrow.append((_arrow(pyarrow, table), table.rows))
-            except (pyarrow.ArrowException, TypeError, OverflowError):
+            except Exception:
+                # What Arrow has no type for, JSON tells value by value.
                 rest.append(table)
         for group in _alike(made for made, _ in arrow):
             yield from _streams(pyarrow, group)
@@ -235,32 +237,21 @@ def _bodies(tables: Sequence[_Table]) -> Iterator[Body]:
 
 def _arrow(pa: Any, table: _Table) -> Any:
     """One call as an Arrow table, with what all rows share in the schema's metadata."""
-    columns = {name: pa.array(column, from_pandas=True) for name, column in table.plain.items()}
+    columns = {name: arrow_array(pa, column) for name, column in table.plain.items()}
     if "predicted_at" in columns:
         columns["predicted_at"] = columns["predicted_at"].cast(pa.timestamp("us", "UTC"))
     for name, members in (("features", table.features), ("probabilities", table.probabilities)):
         if members:
-            arrays = [_arrow_array(pa, column) for column in members.values()]
+            arrays = [_floats(pa, arrow_array(pa, column)) for column in members.values()]
             columns[name] = pa.StructArray.from_arrays(arrays, list(members))
-    shared = {
-        name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in table.common.items()
-    }
-    return pa.table(columns).replace_schema_metadata(shared)
+    shared = {name: "true" if value is True else str(value) for name, value in table.common.items()}
+    made = pa.Table.from_arrays(list(columns.values()), names=list(columns))
+    return made.replace_schema_metadata(shared)
 
 
-def _arrow_array(pa: Any, column: Any) -> Any:
-    """Of one of few types, so that small calls fit together."""
-    made = column.to_arrow() if hasattr(column, "to_arrow") else pa.array(column, from_pandas=True)
-    made = made.combine_chunks() if hasattr(made, "combine_chunks") else made
-    if pa.types.is_dictionary(made.type):
-        made = made.cast(made.type.value_type)
-    if pa.types.is_large_string(made.type) or pa.types.is_string_view(made.type):
-        return made.cast(pa.string())
-    if pa.types.is_boolean(made.type):
-        made = made.cast(pa.uint8())
-    if pa.types.is_integer(made.type) or pa.types.is_floating(made.type) or pa.types.is_null(made.type):
-        return made.cast(pa.float64(), safe=False)
-    return made
+def _floats(pa: Any, made: Any) -> Any:
+    """One type of number, so that small calls fit together."""
+    return made.cast(pa.float64(), safe=False) if pa.types.is_integer(made.type) else made
 
 
 def _alike(tables: Iterable[Any]) -> Iterator[list[Any]]:
@@ -315,8 +306,8 @@ def _plain(value: Any) -> Any:
     """What JSON cannot hold as what it can: numbers of other libraries, times, missing values."""
     if hasattr(value, "item"):
         return value.item()
-    if hasattr(value, "isoformat"):
-        return value.isoformat()
+    if hasattr(value, "timestamp"):
+        return value.timestamp()
     if type(value).__name__ in ("NAType", "NaTType"):
         return math.nan
     try:

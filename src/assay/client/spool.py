@@ -49,6 +49,7 @@ class Spool:
     def __init__(self, directory: Path | None, limit_bytes: int, what: str = "spans") -> None:
         self.directory = directory
         self._what = what
+        self._suffix = ".otlp" if what == "spans" else ".rows"
         self.dropped_spans = 0
         self._limit_bytes = limit_bytes
         self._room_bytes = 0
@@ -130,7 +131,7 @@ class Spool:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if len(body) > self._room_bytes:
             self._make_room(directory, len(body))
-        file = directory / f"{time.time_ns():020}-{os.getpid()}-{next(self._numbers)}-{spans}.otlp"
+        file = directory / f"{time.time_ns():020}-{os.getpid()}-{next(self._numbers)}-{spans}{self._suffix}"
         written = file.with_suffix(".part")
         try:
             descriptor = os.open(written, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
@@ -160,7 +161,7 @@ class Spool:
 
     def _files(self) -> list[Path]:
         try:
-            return sorted(self.directory.glob("*.otlp")) if self.directory else []
+            return sorted(self.directory.glob(f"*{self._suffix}")) if self.directory else []
         except OSError:
             return []
 

@@ -19,7 +19,10 @@ CLASSICAL, LLM = "classical", "LLM"
 _COLOURS = alt.Scale(domain=[MEASURED, ESTIMATED], range=[BLUE, AMBER])
 _SIDES = alt.Scale(domain=[CLASSICAL, LLM], range=[BLUE, AMBER])
 _TIMES = {"hours": "%H:%M", "minutes": "%H:%M", "date": "%d %b", "day": "%d %b", "week": "%d %b", "month": "%b %Y"}
-_LEGEND = alt.Legend(title=None, orient="bottom", symbolSize=90, symbolOpacity=1)
+_LEGEND = alt.Legend(title=None, orient="bottom", symbolSize=90, symbolOpacity=1, padding=0, offset=8)
+_ON_TOP = alt.Legend(title=None, orient="top", symbolSize=70, symbolOpacity=1, padding=0, offset=4)
+_NAMED_BINS = 6
+"""More bins than these have no room for their names: the tooltip has them."""
 
 
 def performance_lines(measured: Iterable[Answer], estimated: Iterable[Answer], metric: str) -> Chart | None:
@@ -48,7 +51,7 @@ def performance_lines(measured: Iterable[Answer], estimated: Iterable[Answer], m
             alt.Tooltip("time:T", title="Since", format="%d %b %H:%M"),
         ],
     )
-    return alt.layer(bands, lines).properties(height=280)
+    return _layered(bands, lines, height=280)
 
 
 def reliability(curve: Iterable[Answer]) -> Chart:
@@ -70,7 +73,7 @@ def reliability(curve: Iterable[Answer]) -> Chart:
             alt.Tooltip("n:Q", title="Rows"),
         ],
     )
-    return alt.layer(ideal, ends, dots).properties(height=280)
+    return _layered(ideal, ends, dots, height=280)
 
 
 def shape(feature: Answer) -> Chart:
@@ -90,15 +93,18 @@ def shape(feature: Answer) -> Chart:
         for place, label in enumerate(of["labels"])
         for side in ("reference", "current")
     ]
+    named = len(of["labels"]) <= _NAMED_BINS
+    axis = alt.Axis(labelLimit=60, labelAngle=0, labels=named, ticks=named)
+    title = None if named else f"{of['labels'][0]} … {of['labels'][-1]}"
     return (
         alt.Chart(pd.DataFrame(rows))
         .mark_bar(orient="vertical")
         .encode(
-            x=alt.X("bin:N", sort=alt.SortField("place"), title=None, axis=alt.Axis(labelLimit=70, labelAngle=-40)),
+            x=alt.X("bin:N", sort=alt.SortField("place"), title=title, axis=axis),
             xOffset=alt.XOffset("sample:N", sort=["reference", "now"]),
             y=alt.Y("share:Q", title=None, axis=alt.Axis(format="%", tickCount=3)),
             color=alt.Color(
-                "sample:N", scale=alt.Scale(domain=["reference", "now"], range=[GREY, BLUE]), legend=_LEGEND
+                "sample:N", scale=alt.Scale(domain=["reference", "now"], range=[GREY, BLUE]), legend=_ON_TOP
             ),
             tooltip=[
                 alt.Tooltip("bin:N", title="Value"),
@@ -184,7 +190,12 @@ def shares(aspect: Answer) -> Chart | None:
             alt.Tooltip("n:Q", title="Of"),
         ],
     )
-    return alt.layer(ends, dots).properties(height=110)
+    return _layered(ends, dots, height=110)
+
+
+def _layered(*charts: Any, height: int) -> Chart:
+    together: Any = alt.layer(*charts)
+    return together.properties(height=height)
 
 
 def _point(point: Answer, figure: Answer | None, by: str) -> dict[str, Any] | None:

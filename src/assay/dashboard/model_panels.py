@@ -179,8 +179,6 @@ def comparison_panel(visit: Visit, model: str, asked: dict[str, Any]) -> None:
     chosen = visit.chosen.asked()
     if not chosen.get("since"):
         chosen["since"] = "30d"
-    if asked["project"] and visit.chosen.project is None:
-        chosen["project"] = None
     found = visit.monitor.comparison(model, classical_project=asked["project"], **chosen)
     calls = f"{figures.count(found['calls'])} conversations of {found['llm']}"
     st.caption(inert(f"{figures.count(found['predictions'])} predictions of {model} beside {calls}."))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeAlias
 
@@ -12,6 +13,7 @@ import pyarrow.compute
 from numpy.typing import NDArray
 
 from assay.errors import AssayError, MalformedTelemetry
+from assay.ingest.arrow_messages import refuse_compressed
 
 ARROW = "application/vnd.apache.arrow.stream"
 MAX_ROWS = 1_000_000
@@ -76,17 +78,24 @@ class Refusals:
 
 
 def read_stream(body: bytes) -> pa.Table:
-    """The rows of an Arrow IPC stream, checked as what comes from strangers. Raises MalformedTelemetry."""
+    """The rows of an Arrow IPC stream, checked as what comes from strangers. To be called inside `readable`."""
     batches, rows = list[pa.RecordBatch](), 0
+    refuse_compressed(body)
+    with pa.ipc.open_stream(body) as stream:
+        schema = stream.schema
+        for batch in stream:
+            rows += batch.num_rows
+            require_rows(rows)
+            batch.validate(full=True)
+            batches.append(batch)
+    return pa.Table.from_batches(batches, schema).combine_chunks()
+
+
+@contextmanager
+def readable() -> Generator[None]:
+    """Raises MalformedTelemetry for what Arrow raises inside: the body is no stream, or a damaged one."""
     try:
-        with pa.ipc.open_stream(body) as stream:
-            schema = stream.schema
-            for batch in stream:
-                rows += batch.num_rows
-                require_rows(rows)
-                batch.validate(full=True)
-                batches.append(batch)
-        return pa.Table.from_batches(batches, schema).combine_chunks()
+        yield
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise MalformedTelemetry(f"the body is no Arrow IPC stream: {error}") from None
 

@@ -21,6 +21,7 @@ from assay.ingest.arrow_columns import (
     numbers,
     pc,
     read_stream,
+    readable,
     require_known,
     texts,
     times,
@@ -96,19 +97,20 @@ def _sent(body: bytes, content_type: str) -> tuple[dict[str, Any], Column, dict[
         common = {name: TEXT[0](value, name) for name, value in told.items() if value is not None}
         return given, pa.array(number, pa.float64()), common, refusals
     if content_type == ARROW:
-        table = read_stream(body)
-        require_known(table.column_names, tuple(KINDS), "a label is of one prediction_id or key")
-        refusals = Refusals(table.num_rows)
-        at, unread = times(column_of(table, "labelled_at"), "labelled_at")
-        refusals.refuse(unread, "labelled_at", "is no time: send timestamps, RFC 3339 texts or Unix seconds")
-        given = {name: texts(column_of(table, name), name) for name in KINDS if name != "labelled_at"}
-        label = column_of(table, "label")
-        number = pa.nulls(table.num_rows, pa.float64()) if is_text(label.type) else numbers(label, "label")
-        metadata = table.schema.metadata or {}
-        common = {
-            name: metadata[name.encode()].decode(errors="replace") for name in COMMON if name.encode() in metadata
-        }
-        return {**given, "labelled_at": at}, number, common, refusals
+        with readable():
+            table = read_stream(body)
+            require_known(table.column_names, tuple(KINDS), "a label is of one prediction_id or key")
+            refusals = Refusals(table.num_rows)
+            at, unread = times(column_of(table, "labelled_at"), "labelled_at")
+            refusals.refuse(unread, "labelled_at", "is no time: send timestamps, RFC 3339 texts or Unix seconds")
+            given = {name: texts(column_of(table, name), name) for name in KINDS if name != "labelled_at"}
+            label = column_of(table, "label")
+            number = pa.nulls(table.num_rows, pa.float64()) if is_text(label.type) else numbers(label, "label")
+            metadata = table.schema.metadata or {}
+            common = {
+                name: metadata[name.encode()].decode(errors="replace") for name in COMMON if name.encode() in metadata
+            }
+            return {**given, "labelled_at": at}, number, common, refusals
     raise MalformedTelemetry(f"Content-Type {content_type!r} is not supported: send {JSON} or {ARROW}", 415)
 
 

@@ -21,6 +21,7 @@ from assay.ingest.arrow_columns import (
     number_maps,
     numbers,
     read_stream,
+    readable,
     require_known,
     texts,
     times,
@@ -70,7 +71,8 @@ class Sent(NamedTuple):
 def read_body(body: bytes, content_type: str) -> Sent:
     """What a body says, before it is judged. Raises MalformedTelemetry where none of it can be used."""
     if content_type == ARROW:
-        return _from_arrow(read_stream(body))
+        with readable():
+            return _from_arrow(read_stream(body))
     if content_type == JSON:
         return _from_json(*read_json(body, "rows", COMMON, EXAMPLE))
     raise MalformedTelemetry(f"Content-Type {content_type!r} is not supported: send {JSON} or {ARROW}", 415)

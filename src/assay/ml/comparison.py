@@ -59,10 +59,11 @@ def comparison(
 ) -> dict[str, Any]:
     """`aspects`, the lab's table and more, of predictions and of the calls `after` (their drift is against `before`).
 
-    Also `latencies` (percentiles of both in ms) and how many `predictions` and `calls` there were. Raises NotFound.
+    Also `latencies` (percentiles of both in ms), how many `predictions` and `calls` there were, and the `drift` of the
+    classical model as `ml.drift` tells it. Raises NotFound.
     """
     task = task_of(store, window)
-    speed, used = _speed(store, window), usage(store, after)
+    speed, used, moved = _speed(store, window), usage(store, after), drift(store, window)
     aspects = [
         Aspect("input", "Input type", "", *_inputs(store, window, after)),
         Aspect("output", "Output type", "", _classes(store, window, task), _responses(store, after)),
@@ -72,7 +73,7 @@ def comparison(
         Aspect("latency", "Average latency", "ms", _latency(speed), _latency_of_calls(used)),
         Aspect("errors", "Error rate", "share", _failures(speed), _failed_calls(store, after)),
         Aspect("quality", "Main metrics", "score", _performs(store, window, task), _scores(store, after)),
-        Aspect("drift", "Drift", "", _drifts(store, window), _moved(store, before, after, embed)),
+        Aspect("drift", "Drift", "", _drifts(moved), _moved(store, before, after, embed)),
     ]
     return {
         "model": window.model,
@@ -85,6 +86,7 @@ def comparison(
             "llm": {name: used[f"{name}_latency_ms"] for name in ("p50", "p95", "p99")},
         },
         "aspects": aspects,
+        "drift": moved,
     }
 
 
@@ -207,7 +209,7 @@ def _token_costs(store: Store, calls: Selection) -> Side:
     )
     if table.num_rows < FEWEST_COSTS:
         return Side(f"{UNKNOWN}: {table.num_rows} calls with a known price and tokens", n=table.num_rows)
-    models = np.array(table.column("model").cast("string").to_pylist(), object)
+    models = np.array(table.column("model").to_pylist(), object)
     cost, asked, said = (table.column(name).to_numpy().astype(float) for name in ("cost", "asked", "said"))
     left = total = 0.0
     for model in set(models):
@@ -305,8 +307,7 @@ def _scores(store: Store, calls: Selection) -> Side:
     return Side(f"{said} ({first['n']:,} scored)", first["mean"], first["low"], first["high"], first["n"])
 
 
-def _drifts(store: Store, window: Window) -> Side:
-    found = drift(store, window)
+def _drifts(found: dict[str, Any]) -> Side:
     judged = [one for one in found["features"] if one.corrected is not None]
     if not judged:
         return Side(f"{UNKNOWN}: too few predictions, or nothing to hold them against", n=found["n"])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,6 +53,16 @@ _SCRIPTS = {
     "Han": "\u4e00-\u9fff",
 }
 _OF_SCRIPT = {name: re.compile(f"[{letters}]") for name, letters in _SCRIPTS.items()}
+
+
+@cache
+def shipped_embedding() -> Embed:
+    """Vectors of texts as those of prompts are made (quality/groups); reads the words when it is first asked for."""
+    from assay.quality.groups.embedding import load_embedder
+    from assay.quality.groups.mask import template
+
+    embedder = load_embedder()
+    return lambda texts: embedder.embed([template(text) for text in texts])
 
 
 class _Texts(NamedTuple):
@@ -149,7 +160,7 @@ def _numbers(store: Store, selection: Selection, calls: int) -> dict[str, Floats
     scores = store.arrow(
         f"SELECT name, source, value FROM scores FINAL WHERE {where} AND value IS NOT NULL{sampled}", parameters | more
     )
-    names, sources = (np.array(scores.column(name).cast("string").to_pylist(), object) for name in ("name", "source"))
+    names, sources = (np.array(scores.column(name).to_pylist(), object) for name in ("name", "source"))
     values = scores.column("value").to_numpy().astype(float)
     for name in sorted(set(names)):
         own, counts = np.unique(sources[names == name].astype(str), return_counts=True)
@@ -180,7 +191,7 @@ def _vectors(store: Store, selection: Selection, calls: int) -> tuple[Floats, ND
         return np.zeros((0, 1)), np.zeros(0, object)
     flat: Any = table.column("vector").combine_chunks()
     vectors = flat.flatten().to_numpy(zero_copy_only=False).reshape(table.num_rows, -1).astype(float)
-    return vectors, np.array(table.column("session").cast("string").to_pylist(), object)
+    return vectors, np.array(table.column("session").to_pylist(), object)
 
 
 def _texts(store: Store, selection: Selection, calls: int) -> _Texts:
@@ -211,7 +222,7 @@ def _responses(texts: tuple[_Texts, _Texts], embed: Embed) -> Row | None:
 def _groups(store: Store, before: Selection, after: Selection) -> list[Row]:
     known = {(group.project, group.id): group.name for group in groups_of(store, after.project)}
     sides = both(lambda: _shares(store, before), lambda: _shares(store, after))
-    found = [_growth(key, known, *(side.get(key) for side in sides), sides) for key in sorted({*sides[0], *sides[1]})]
+    found = [_growth(key, known, sides) for key in sorted({*sides[0], *sides[1]})]
     known_rows = [row for row in found if row["low"] is not None]
     for row, corrected in zip(known_rows, holm([_chance(row) for row in known_rows]), strict=True):
         if corrected < ALPHA and abs(row["difference"]) >= SMALLEST_GROWTH:
@@ -239,12 +250,10 @@ def _shares(store: Store, selection: Selection) -> dict[tuple[str, str], Estimat
 def _growth(
     key: tuple[str, str],
     known: dict[tuple[str, str], str],
-    one: Estimate | None,
-    other: Estimate | None,
     sides: tuple[dict[tuple[str, str], Estimate], dict[tuple[str, str], Estimate]],
 ) -> Row:
     """A group that one side does not have has a share of 0 there, of as many calls as that side has."""
-    one, other = (mine or _none_of(side) for mine, side in zip((one, other), sides, strict=True))
+    one, other = (side.get(key) or _none_of(side) for side in sides)
     low, high = difference(one, other)
     return {
         "project": key[0],

@@ -50,7 +50,7 @@ def told_apart(names: Sequence[str], reference: Floats, current: Floats) -> Told
         gains += forest.feature_importances_ / FOLDS
     most = np.argsort(-gains)[:TELLING]
     return Told(
-        auroc(chance, y, widened=WIDENED), [(names[place], float(gains[place])) for place in most if gains[place] > 0]
+        auroc(chance, y, widened=WIDENED), [(str(names[place]), float(gains[place])) for place in most if gains[place] > 0]
     )
 
 
@@ -76,7 +76,7 @@ def vectors_told_apart(
     return auroc(chance, y, groups, WIDENED)
 
 
-def _together(reference: Floats, current: Floats) -> tuple[Floats, NDArray[np.int64]]:
+def _together(reference: Floats, current: Floats) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Both samples, as many rows of each, and which is which."""
     rng = np.random.default_rng(0)
     many = min(len(reference), len(current), MOST)

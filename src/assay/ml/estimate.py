@@ -52,7 +52,7 @@ class Calibration(NamedTuple):
 
 
 def calibrated(raw: Floats, true: NDArray[np.bool_], draws: int = DRAWS) -> Calibration:
-    """Learn from labelled rows how often `true` holds at each raw probability.
+    """Learn from labelled rows how often `true` holds at each raw probability; with no draws, from these rows alone.
 
     A logistic regression of the raw probability's logit with three bends at its quartiles: bent enough for a model that
     is wrongly sure, and even enough not to learn the noise of few rows (isotonic regression, measured beside it, held
@@ -65,7 +65,7 @@ def calibrated(raw: Floats, true: NDArray[np.bool_], draws: int = DRAWS) -> Cali
     bends = np.quantile(_logit(raw), _BENDS)
     x, knots, truth = _basis(raw, bends), _basis(_KNOTS, bends), true.astype(float)
     start = _fitted(x, truth, np.ones(len(raw)), None)
-    fits = [_fitted(x, truth, rng.poisson(1.0, len(raw)).astype(float), start) for _ in range(draws)]
+    fits = [_fitted(x, truth, rng.poisson(1.0, len(raw)).astype(float), start) for _ in range(draws)] or [start]
     return Calibration(_share(np.array(fits) @ knots.T), len(raw))
 
 

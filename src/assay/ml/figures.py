@@ -165,8 +165,8 @@ def regressed(predicted: Floats, true: Floats) -> dict[str, Figure]:
     """MAE, RMSE and R2 (the share of the labels' variance that is explained; below 0 where their mean does better)."""
     error, n = predicted - true, len(true)
     squared = _mean(error**2)
-    ends = [None if end is None else math.sqrt(max(end, 0.0)) for end in (squared.low, squared.high)]
-    rmse = Figure(math.sqrt(squared.value or 0.0), *ends, n)
+    low, high = (None if end is None else math.sqrt(max(end, 0.0)) for end in (squared.low, squared.high))
+    rmse = Figure(math.sqrt(squared.value or 0.0), low, high, n)
     spread = float(((true - true.mean()) ** 2).sum())
     if spread <= 0 or n < 2:
         return {"mae": _mean(np.abs(error)), "rmse": rmse, "r2": Figure(None, n=n)}

@@ -233,7 +233,7 @@ def _texts(column: Any) -> Texts:
 
 def _pivoted(column: Any, kind: type) -> tuple[dict[str, Any], dict[str, NDArray[np.bool_]]]:
     """A column of maps as one array for each key, in the order of the keys, and in which rows each stands."""
-    maps = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    maps: Any = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if not len(maps):
         return {}, {}
     offsets = maps.offsets.to_numpy()

@@ -66,6 +66,18 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
     fix: str
 
 
+class Modelled(msgspec.Struct, frozen=True, kw_only=True):
+    """A classical model of the range, beside the report's calls: `compared` as the API has it, and its drift.
+
+    `drift` is that of `GET /api/models/.../drift`, its features without the shapes.
+    """
+
+    project: str
+    model: str
+    compared: Row
+    drift: Row
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """All that is told. Rows are the API's own; `before` is None where the period before had no call.
 
@@ -99,6 +111,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     changes: list[Change] = []
     worst: list[Worst] = []
     gaps: list[Gap] = []
+    models: list[Modelled] = []
     recommendations: list[str] = []
 
     @property

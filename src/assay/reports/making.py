@@ -23,6 +23,7 @@ from assay.errors import AssayError
 from assay.ingest.pricing import Prices
 from assay.records import FILTERS
 from assay.reports.content import TITLE, Drivers, Gap, Headline, Report, stamp
+from assay.reports.models import beside
 from assay.reports.questions import first_call, incidents_between
 from assay.reports.recommend import recommendations
 from assay.store.connect import Row, Store
@@ -156,6 +157,7 @@ def _filled(
         changes=changes,
         worst=worst_calls(store, asked, {name: row["source"] for name, row in judged.items()}),
         gaps=list(_gaps(told.usage, judged, scored(store, asked), made.health())),
+        models=beside(store, asked, before),
     )
     return msgspec.structs.replace(filled, recommendations=recommendations(filled))
 

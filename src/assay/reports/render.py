@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from assay import figures
 from assay.errors import AssayError
+from assay.ml.comparison import Aspect
 from assay.palette import GREY, MODEL_COLOURS, SCORE_COLOURS
 from assay.reports.charts import cost_chart, cost_models, latency_chart, quality_chart
 from assay.reports.content import Headline, Report, stamp
@@ -126,6 +127,8 @@ def _environment(autoescape: bool) -> Environment:
         was=_before,
         interval=interval,
     )
+    filters: Any = environment.filters
+    filters["sure"] = sure
     return environment
 
 
@@ -149,6 +152,15 @@ def interval(of: Any) -> str:
     if mean is None:
         return figures.UNKNOWN
     return "too few sessions" if low is None else f"{low:.3f} to {high:.3f}"
+
+
+def sure(aspect: Aspect, side: str) -> str:
+    """The 95% interval of one side of a comparison, with what leads up to it; nothing where there is none."""
+    one = getattr(aspect, side)
+    if one.low is None or one.high is None:
+        return ""
+    form = "{:.1%} to {:.1%}" if aspect.unit == "share" else "{:.3f} to {:.3f}"
+    return f" (95%: {form.format(one.low, one.high)})"
 
 
 def day(moment: datetime) -> str:

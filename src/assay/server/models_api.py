@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from functools import cache
 from typing import Annotated, Any
 
 import msgspec
@@ -14,14 +13,12 @@ from assay.analytics.buckets import buckets
 from assay.analytics.selection import Selection, moment
 from assay.errors import AssayError
 from assay.ml.comparison import comparison
-from assay.ml.conversations import conversation_drift
+from assay.ml.conversations import conversation_drift, shipped_embedding
 from assay.ml.drift import drift
 from assay.ml.inputs import data_quality
 from assay.ml.models import models
 from assay.ml.performance import estimate, performance
 from assay.ml.window import Window
-from assay.quality.groups.embedding import load_embedder
-from assay.quality.groups.mask import template
 from assay.quality.words import load_words
 from assay.server.asking import as_json, only_known
 from assay.server.compare_api import Pair, pairs
@@ -127,10 +124,6 @@ def comparison_routes(store: Store) -> APIRouter:
     """GET /drift and /comparison."""
     routes = APIRouter()
     both: Any = Depends(pairs())
-    embedder = cache(load_embedder)
-
-    def embed(texts: Any) -> Any:
-        return embedder().embed([template(text) for text in texts])
 
     @routes.get("/drift", dependencies=[Depends(only_known)])
     def get_drift(pair: Pair = both) -> Response:
@@ -139,7 +132,7 @@ def comparison_routes(store: Store) -> APIRouter:
         Against the period before, unless filters with `versus_` say which calls.
         """
         before, after = pair
-        return as_json(conversation_drift(store, before, after, embed))
+        return as_json(conversation_drift(store, before, after, shipped_embedding()))
 
     @routes.get("/comparison", dependencies=[Depends(only_known)])
     def get_comparison(
@@ -157,7 +150,7 @@ def comparison_routes(store: Store) -> APIRouter:
             since=after.since,
             until=after.until,
         )
-        return as_json(comparison(store, asked, before, after, load_words(), embed))
+        return as_json(comparison(store, asked, before, after, load_words(), shipped_embedding()))
 
     return routes
 

@@ -23,9 +23,10 @@ from assay.errors import AssayError
 
 _WRAPPING = """import assay
 
-model = assay.MonitoredModel(forest, "churn", "1")    # any object with predict
-model.predict(X)                                      # exactly as before; every row is seen
-assay.label("case-17", "leaves", model="churn")       # once it is known what was true
+model = assay.MonitoredModel(forest, "churn", "1")  # any trained model, its name and version
+model.log_reference(X_test, y_test)                 # what later rows are compared with
+model.predict(X, keys=customers)                    # exactly as before; every row is seen
+assay.label("customer-17", "leaves", model="churn") # weeks later
 """
 
 VIEWS: dict[str, Callable[[Visit, str, dict[str, Any]], None]] = {
@@ -49,16 +50,19 @@ def page(visit: Visit) -> None:
 def _page(visit: Visit) -> None:
     found = visit.monitor.models(project=visit.chosen.project)
     if not found:
-        _nothing()
+        _nothing(visit)
     else:
         _chosen(visit, found)
 
 
-def _nothing() -> None:
-    st.subheader("No classical model yet: wrap one", anchor=False)
+def _nothing(visit: Visit) -> None:
+    where = f" in {inert(visit.chosen.project)}" if visit.chosen.project else ""
+    st.subheader(f"No classical model{where} yet: wrap one", anchor=False)
     st.markdown("Its predictions are seen here beside the LLM's calls, as soon as they are stored:")
     st.code(_WRAPPING, language="python")
     st.caption("`assay demo` serves a random forest whose inputs drift midway.")
+    if st.toggle("Show what moved in LLM calls", key="llm-drift", bind="query-params"):
+        conversation_drift_panel(visit)
 
 
 def _chosen(visit: Visit, found: list[Answer]) -> None:
