@@ -50,7 +50,8 @@ def told_apart(names: Sequence[str], reference: Floats, current: Floats) -> Told
         gains += forest.feature_importances_ / FOLDS
     most = np.argsort(-gains)[:TELLING]
     return Told(
-        auroc(chance, y, widened=WIDENED), [(str(names[place]), float(gains[place])) for place in most if gains[place] > 0]
+        auroc(chance, y, widened=WIDENED),
+        [(str(names[place]), float(gains[place])) for place in most if gains[place] > 0],
     )
 
 
