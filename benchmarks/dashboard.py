@@ -113,7 +113,7 @@ def _visit(
     try:
         began = time.perf_counter()
         page.goto(f"{url}/{place.url}?refresh=off&range={options.range}", wait_until="commit")
-        page.wait_for_function(FIGURES)
+        page.wait_for_function(f"({FIGURES}) || ({DRAWN})")
         first = time.perf_counter() - began
         page.wait_for_function(DRAWN)
         whole = time.perf_counter() - began

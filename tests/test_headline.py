@@ -119,12 +119,17 @@ def test_the_names_to_filter_by_are_those_of_counted_calls(store: Store, project
         store,
         project,
         [
-            {"at": NOON - 10**8, "model": f"{project}-m", "environment": f"{project}-e", "release": f"{project}-r"},
-            {"at": NOON, "model": f"{project}-not-counted", "counted": False},
+            {
+                "at": NOON - 10**8,
+                "response_model": f"{project}-m",
+                "environment": f"{project}-e",
+                "attributes": {"service.version": f"{project}-r"},
+            },
+            {"at": NOON, "response_model": f"{project}-not-counted", "counted": False},
         ],
     )
 
-    told = names(store)
+    told = names(store, 100_000)  # other tests have projects of their own in this store
 
     assert project in told["projects"]
     assert f"{project}-m" in told["models"]

@@ -70,7 +70,7 @@ def test_the_quality_page_tells_what_the_api_does(server: Server, shop: tuple[st
     worst = monitor.worst("coherence", project=project)
     assert worst == sorted(worst, key=lambda call: call["value"])
     assert worst[0]["value"] == found["coherence"]["min"]
-    assert float(row(page, 0, worst[0]["prompt"])[1]) == pytest.approx(worst[0]["value"])
+    assert float(row(page, 0, worst[0]["prompt"])[0]) == pytest.approx(worst[0]["value"])
     [judge] = next(one for one in monitor.distribution(project=project) if one["name"] == "coherence")["judges"]
     expect(cell(page, judge["version"], table=1)).to_be_attached()
     expect(page.get_by_text("no failure since the start")).to_be_visible()

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
+import httpx
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
@@ -15,6 +16,7 @@ from assay.client.monitor import Monitor, connect
 from assay.dashboard import figures
 from assay.dashboard.app import PLACES, Place
 from assay.dashboard.inert import one_line
+from assay.dashboard.views.models import LLM_DRIFT, VIEWS
 from conftest import Server, chat_attributes, eventually, messages, otlp
 from hostile import HOSTILE, Requests, assert_inert, shown_text
 
@@ -31,7 +33,7 @@ window = "30m"
 group_by = "user"
 severity = "HIGH"
 """
-SHOWN_ON = {"", "conversations", "sessions", "questions", "quality", "cost", "alerts", "health"}
+SHOWN_ON = {"", "conversations", "sessions", "questions", "quality", "cost", "alerts", "models", "health"}
 """Pages, by the last part of their addresses, that name a model, prompt, session or group of what is stored."""
 
 SHOP = "shop"
@@ -46,6 +48,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Mon
     server.post(otlp(*(_hostile(attack) for attack in HOSTILE), project=HOSTILE[1])).raise_for_status()
     server.post(otlp(*_slow(), project=HOSTILE[0])).raise_for_status()
     server.post(otlp(*_session(), project=SHOP)).raise_for_status()
+    for path, body in _predicted().items():
+        httpx.post(f"{server.url}/api/{path}", json=body, timeout=30).raise_for_status()
     with connect(server.url) as monitor:
         eventually(lambda: monitor.quality()["scores"].get("relevance", {}).get("n", 0) >= 30, 60)
         for call in monitor.calls(project=HOSTILE[1])["calls"]:
@@ -91,6 +95,7 @@ def test_hostile_text_does_nothing_where_one_thing_is_opened(told: tuple[Server,
         f"sessions?{urlencode({'session': HOSTILE[2]})}",
         f"alerts?incident={incident['incident_id']}",
         "alerts?show=Replay&rule=slow&over=1d",
+        *(f"models?range=all&view={quote(view)}" for view in (*VIEWS, LLM_DRIFT)),
     ]
 
     for address in opened:
@@ -112,7 +117,8 @@ def test_a_click_on_a_bar_shows_the_calls_behind_it_and_the_way_back(told: tuple
 
     bars = page.get_by_test_id("stVegaLiteChart").nth(1).locator("path[aria-roledescription=bar]")
     click_largest(page, bars)
-    page.wait_for_url("**/conversations?**")
+    # The controls write their parts of the address once they are drawn.
+    page.wait_for_url(lambda url: all(part in url for part in ("/conversations?", "model=", "since=", "until=")))
 
     address = {name: value[0] for name, value in parse_qs(urlsplit(page.url).query).items()}
     assert address["project"] == SHOP
@@ -243,6 +249,22 @@ def _hostile(attack: str) -> dict[str, Any]:
         "name": attack,
         "error": attack,
     }
+
+
+def _predicted() -> dict[str, dict[str, Any]]:
+    """Bodies by path: a classical model, its features and classes with hostile names, and what was true."""
+    rows = [
+        {
+            "key": f"{number} {HOSTILE[5]}",
+            "model_version": HOSTILE[4],
+            "features": {HOSTILE[2]: number, HOSTILE[1]: HOSTILE[number % 4]},
+            "prediction": HOSTILE[number % 2],
+        }
+        for number in range(60)
+    ]
+    true = [{"key": row["key"], "label": HOSTILE[number % 3]} for number, row in enumerate(rows)]
+    named = {"project": HOSTILE[1], "model": HOSTILE[0]}
+    return {"predictions": {**named, "rows": rows}, "labels": {**named, "labels": true}}
 
 
 def _slow() -> list[dict[str, Any]]:

@@ -38,7 +38,7 @@ def headline(overview: Overview, first_at: str) -> None:
     """Draw the figures. `first_at` is when the store's first call began: no total is compared with a time before."""
     with st.grid(5, gap="small", min_column_width=150):
         for figure in _figures(overview):
-            told, colour = change(overview.changes.get(figure.metric), overview.before, first_at)
+            told, colour = change(overview.changes.get(figure.metric), overview.compared["before"], first_at)
             metric(
                 figure.label,
                 figure.value,

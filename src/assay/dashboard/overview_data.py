@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,10 +17,7 @@ INCIDENTS = 50
 
 
 class Overview(msgspec.Struct, frozen=True):
-    """All that one refresh of the page shows, as the API answers it.
-
-    `changes` are those against the period before, by metric; none where the time has no beginning.
-    """
+    """All that one refresh of the page shows, as the API answers it."""
 
     usage: Answer
     points: list[Answer]
@@ -30,9 +28,13 @@ class Overview(msgspec.Struct, frozen=True):
     calls: list[Answer]
     alerts: list[Answer]
     incidents: list[Answer]
-    before: Answer
-    changes: dict[str, Answer]
+    compared: Answer
     troubles: list[str]
+
+    @property
+    def changes(self) -> dict[str, Answer]:
+        """Those against the period before, by metric; none where the time has no beginning."""
+        return {change["metric"]: change for change in self.compared["changes"]}
 
     @property
     def names(self) -> Names:
@@ -43,13 +45,16 @@ class Overview(msgspec.Struct, frozen=True):
         return Names(projects, models, environments)
 
 
-def overview(monitor: Monitor, chosen: Filter) -> Overview | None:
-    """The figures of the chosen calls, or None where there is no such call. Raises AssayError."""
+def overview(monitor: Monitor, chosen: Filter, compared: Answer | None = None) -> Overview | None:
+    """The figures of the chosen calls, or None where there is no such call. Raises AssayError.
+
+    `compared` is the comparison of a refresh not long ago: the dearest question, whose answer moves slowest.
+    """
     asked = chosen.asked()
     # Those that take longest first.
     found = side_by_side(
         points=partial(monitor.trends, **asked),
-        compared=partial(monitor.compare, **asked) if asked["since"] else _not_compared,
+        compared=_comparison(monitor, asked, compared),
         by_model=partial(monitor.trends, **asked, group_by="model", metric="cost_usd"),
         usage=partial(monitor.usage, **asked),
         calls=partial(monitor.calls, **asked, kind="llm", limit=RECENT),
@@ -70,8 +75,7 @@ def overview(monitor: Monitor, chosen: Filter) -> Overview | None:
         calls=found["calls"]["calls"],
         alerts=found["alerts"],
         incidents=found["incidents"],
-        before=found["compared"]["before"],
-        changes={change["metric"]: change for change in found["compared"]["changes"]},
+        compared=found["compared"],
         troubles=_troubles(found["health"]),
     )
 
@@ -83,8 +87,10 @@ def mean_score(points: list[Answer], name: str) -> tuple[float | None, int]:
     return (sum(mean * calls for mean, calls in told if mean is not None) / n if n else None), n
 
 
-def _not_compared() -> dict[str, Any]:
-    return {"before": {}, "changes": []}
+def _comparison(monitor: Monitor, asked: dict[str, Any], known: Answer | None) -> Callable[[], Answer]:
+    if known is not None or not asked["since"]:
+        return lambda: known or {"before": {}, "changes": []}
+    return partial(monitor.compare, **asked)
 
 
 def _troubles(health: Answer) -> list[str]:

@@ -36,15 +36,14 @@ _SHOWN = 20
 
 def replay_panel(monitor: Monitor) -> None:
     """A rule to choose (`rule` in the address) and what it would have done over the time that is chosen (`over`)."""
-    told = monitor.rules()
-    names = [rule["name"] for rule in told["rules"]]
+    rules = {rule["name"]: rule for rule in monitor.rules()["rules"]}
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        name = st.selectbox("Rule", [*names, TRY], key="rule", bind="query-params", width=260)
+        name = st.selectbox("Rule", [*rules, TRY], key="rule", bind="query-params", width=260)
         over = st.segmented_control(
             "Over the last", REPLAYED, default="7d", required=True, key="over", bind="query-params", width="content"
         )
     if name != TRY:
-        _replayed(monitor.replay(only=[name], since=over or "7d", points=POINTS))
+        _replayed(monitor.replay(only=[name], since=over or "7d", points=POINTS), _figure(rules[name]))
         return
     with st.form("replay", border=False):
         text = st.text_area("As in alerts.toml", placeholder=EXAMPLE, height=200, key="try")
@@ -53,19 +52,23 @@ def replay_panel(monitor: Monitor) -> None:
         _replayed(monitor.replay(f"defaults = false\n{text or EXAMPLE}", since=over or "7d", points=POINTS))
 
 
-def _replayed(found: Answer) -> None:
+def _figure(rule: Answer) -> str:
+    return f"{rule['aggregate']} of {rule['metric']}" if rule.get("aggregate") else rule["metric"]
+
+
+def _replayed(found: Answer, figure: str = "Figure") -> None:
     for problem in found["problems"]:
         st.warning(inert(problem))
     for rule in found["rules"]:
-        _rule(rule, found["until"])
+        _rule(rule, found["until"], figure)
 
 
-def _rule(rule: Answer, until: str) -> None:
+def _rule(rule: Answer, until: str, figure: str) -> None:
     if rule["error"]:
         st.warning(inert(rule["error"]), title=inert(rule["rule"]))
         return
     st.markdown(f"**{inert(rule['rule'])}** · {inert(_sentence(rule))}")
-    drawn = course(rule, until)
+    drawn = course(rule, until, figure)
     if drawn is None:
         st.caption("Too few calls in this time for the rule to say anything.")
     else:
@@ -101,19 +104,17 @@ def _drawn(rule: Answer) -> str:
     return "Line and band: the figure and its interval. Dashed: what it is compared to"
 
 
-def course(rule: Answer, until: str) -> Chart | None:
+def course(rule: Answer, until: str, figure: str) -> Chart | None:
     """The figure, its band and what it is compared to over time, episodes shaded; None where nothing is known."""
     rows = [{**bucket(point["at"], None), **point} for point in rule["course"] if point["value"] is not None]
     if not rows:
         return None
     base = alt.Chart(pd.DataFrame(rows)).encode(x=time_axis("time"))
     scale = alt.Scale(zero=False, nice=True)
-    band = base.mark_area(opacity=0.16, color=BLUE).encode(
-        y=alt.Y("low:Q", scale=scale, title=rule["setting"] and "Figure"), y2="high:Q"
-    )
+    band = base.mark_area(opacity=0.16, color=BLUE).encode(y=alt.Y("low:Q", scale=scale, title=figure), y2="high:Q")
     limit = base.mark_line(strokeDash=[5, 3], color=GREY, strokeWidth=2).encode(y=alt.Y("usual:Q", scale=scale))
     line = base.mark_line(color=BLUE, strokeWidth=2, point=alt.OverlayMarkDef(size=10, color=BLUE)).encode(
-        y=alt.Y("value:Q", scale=scale, title="Figure"),
+        y=alt.Y("value:Q", scale=scale, title=figure),
         tooltip=[
             alt.Tooltip("value:Q", title="Figure", format=",.4~g"),
             alt.Tooltip("low:Q", title="from", format=",.4~g"),

@@ -80,7 +80,7 @@ def volume_bars(points: Sequence[Answer], bucket_seconds: int | None) -> Chart |
         .encode(
             x=time_axis("time"),
             x2="end:T",
-            y=alt.Y("calls:Q", title="Calls", stack="zero", axis=alt.Axis(tickCount=5, tickMinStep=1, format="~s")),
+            y=alt.Y("calls:Q", title="Calls", stack="zero", axis=_count_axis()),
             color=alt.Color(
                 "outcome:N",
                 title=None,
@@ -109,7 +109,7 @@ def latency_bars(bins: Iterable[Answer], marks: Mapping[str, float | None]) -> C
         .encode(
             x=alt.X("from_ms:Q", title="Latency", scale=scale, axis=_duration_axis()),
             x2="to_ms:Q",
-            y=alt.Y("conversations:Q", title="Conversations", axis=alt.Axis(tickMinStep=1, tickCount=5, format="~s")),
+            y=alt.Y("conversations:Q", title="Conversations", axis=_count_axis()),
             tooltip=[
                 alt.Tooltip("took:N", title="Took"),
                 alt.Tooltip("conversations:Q", title="Conversations", format=","),
@@ -152,6 +152,10 @@ def _bounds(bin: Answer) -> dict[str, float | None]:
 
 def _took(bin: Answer) -> str:
     return f"{figures.milliseconds(bin['from_ms'])} to {figures.milliseconds(bin['to_ms'])}"
+
+
+def _count_axis() -> alt.Axis:
+    return alt.Axis(tickCount=5, tickMinStep=1, labelExpr="format(datum.value, '~s')")
 
 
 def _duration_axis() -> alt.Axis:

@@ -145,7 +145,7 @@ def _table(costs: Answer, visit: Visit) -> None:
         st.dataframe(
             frame,
             hide_index=True,
-            height=min(36 * (len(frame) + 1), 560),
+            height=min(40 * (len(frame) + 1), 600),
             placeholder=figures.UNKNOWN,
             column_config=_columns(costs["cost_usd"]),
             column_order=[name for name in frame.columns if name != _LINK or costs["dimension"] in _FILTERABLE],

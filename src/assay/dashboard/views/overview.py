@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import time
+
 import streamlit as st
 
 from assay.dashboard import panels
 from assay.dashboard.conversations import recent_conversations
+from assay.dashboard.data import Answer, Filter
 from assay.dashboard.headline import headline
 from assay.dashboard.overview_data import Overview, overview
 from assay.dashboard.visit import Visit, unanswered
@@ -15,6 +19,10 @@ from assay.errors import AssayError
 FIRST_CALL_SECONDS = 2.0
 """How often a page without any call looks for the first one."""
 
+COMPARED_SECONDS = 60.0
+"""For so long a reader's refreshes share one comparison with the period before."""
+
+_COMPARED = "compared"
 _FIRST = "first-call"
 """Whether what is drawn next is the first call that this reader sees: nothing said before a rerun is shown."""
 
@@ -29,7 +37,7 @@ def page(visit: Visit) -> None:
 
 def _figures(visit: Visit) -> None:
     try:
-        found = overview(visit.monitor, visit.chosen)
+        found = overview(visit.monitor, visit.chosen, _compared_lately(visit.chosen))
         if found is None:
             _nothing(visit)
         elif not visit.names.knows(found.names):
@@ -42,9 +50,16 @@ def _figures(visit: Visit) -> None:
         unanswered(error)
 
 
+def _compared_lately(chosen: Filter) -> Answer | None:
+    at, of, compared = st.session_state.get(_COMPARED, (-math.inf, None, None))
+    return compared if of == chosen and time.monotonic() - at < COMPARED_SECONDS else None
+
+
 def _draw(visit: Visit, found: Overview) -> None:
     if st.session_state.pop(_FIRST, False):
         st.toast("The first call is here.", icon=":material/celebration:", duration="long")
+    if found.compared is not _compared_lately(visit.chosen):
+        st.session_state[_COMPARED] = time.monotonic(), visit.chosen, found.compared
     panels.troubles(found)
     headline(found, visit.names.first_at)
     for wide, narrow, widths in (
