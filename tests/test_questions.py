@@ -458,10 +458,11 @@ def split(spans: list[Span]) -> dict[str, Any]:
     cached = [s for s in spans if s.cost_usd is not None and (s.cache_read_tokens or s.cache_write_tokens)]
     saved = [saving(span) for span in cached]
     told = any(s.cache_read_tokens is not None or s.cache_write_tokens is not None for s in spans)
+    priced = len(known(span.cost_usd for span in spans))
     names = ("calls", "cost_usd", "input_cost_usd", "unpriced", "input_tokens", "cache_read_tokens", "cache_hit_share")
     return {name: whole[name] for name in names} | {
-        "priced": len(known(span.cost_usd for span in spans)),
-        "cache_saved_usd": total(saved) if cached else 0.0 if told else None,
+        "priced": priced,
+        "cache_saved_usd": total(saved) if cached else 0.0 if told and priced else None,
         "cache_unknown": saved.count(None) if cached else 0 if told else None,
     }
 

@@ -34,7 +34,7 @@ def costs(store: Store, prices: Prices, selection: Selection, group_by: str | No
     more with no token read from a cache or written to one: tokens by the difference of the prices of their day. Below
     0 where writing cost more than reading saved. `cache_unknown` counts calls with cached tokens of which that cannot
     be told (the price depends on the time of day, or is no longer known); they are left out. Both are None where no
-    call tells of a cache. Raises AssayError.
+    call tells of a cache, and the former where no call has a price. Raises AssayError.
     """
     by = dimension(group_by) if group_by else None
     where, parameters = selection.of_calls()
@@ -112,9 +112,9 @@ def _saved(
 
 
 def _with_saved(row: Row, saved: Row | None) -> Row:
-    """Nothing was saved where caches were told of and not used."""
+    """Nothing was saved where caches were told of and not used; without a price that is not known."""
     told = row["cache_read_tokens"] is not None or row["cache_write_tokens"] is not None
-    nothing = {"cache_saved_usd": 0.0 if told else None, "cache_unknown": 0 if told else None}
+    nothing = {"cache_saved_usd": 0.0 if told and row["priced"] else None, "cache_unknown": 0 if told else None}
     return row | (saved or nothing)
 
 
