@@ -267,7 +267,7 @@ def test_the_labs_model_predicts_beside_it_and_labels_come_later(monitor: Monito
     later = [row for row in rows if row["label"] and not row["key"].startswith("lab-")]
     assert all(row["labelled_at"] > row["predicted_at"] for row in later)
     references = monitor.predictions(project="demo", reference=True, limit=1000)["predictions"]
-    assert len(references) == 455
+    assert len(references) == 114
 
 
 def test_ctrl_c_stops_everything(steady: Demo, monitor: Monitor) -> None:
