@@ -117,6 +117,8 @@ def test_a_thumb_is_stored_with_comment_and_name_and_each_reader_gives_their_own
     expect(conversation.get_by_role("radio", name="Thumbs up")).not_to_be_checked()
     conversation.get_by_role("radio", name="Thumbs down").click()
     eventually(lambda: len(given()) == 2)
+    # While it is drawn, what was there before is still in its place.
+    expect(conversation.get_by_label("Comment")).to_have_count(1)
     conversation.get_by_label("Comment").fill(HOSTILE[0])
     conversation.get_by_label("Comment").press("Enter")
 

@@ -13,8 +13,10 @@ from conftest import Server, chat_attributes, eventually, otlp
 
 def test_a_scorer_of_ones_own_scores_and_one_that_fails_rests_and_is_told(own_server: Callable[..., Server]) -> None:
     server = own_server(Path(own_scorers.__file__), ASSAY_QUALITY__CUSTOM="own_scorers,not_there")
+    # Calls of one request are judged in the order of their ids: the failures come in a row.
     spans = [
-        {"attributes": chat_attributes(response=response)} for response in ["yes, please"] + ["raise"] * MOST_FAILURES
+        {"span_id": f"{place:016x}", "attributes": chat_attributes(response=response)}
+        for place, response in enumerate(["yes, please"] + ["raise"] * MOST_FAILURES, 1)
     ]
     server.post(otlp(*spans)).raise_for_status()
     with connect(server.url) as monitor:

@@ -23,6 +23,9 @@ from assay.store.connect import open_store
 from assay.store.cursors import read_cursor
 
 GRACE_SECONDS = 5
+KEEP_ALIVE_SECONDS = 75
+"""Longer than clients keep an idle connection (httpx 5 s): who closes first is never met by a request on its way."""
+
 LISTEN_BACKLOG = 2048
 _START_SECONDS = 30
 _LOOK_SECONDS = 0.2
@@ -115,7 +118,13 @@ def url_of(host: str, listener: socket.socket) -> str:
 
 def _server(app: ASGIApp) -> uvicorn.Server:
     return uvicorn.Server(
-        uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_SECONDS)
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
     )
 
 
