@@ -45,6 +45,8 @@ from assay.terminal import dollars, excerpt, fraction, milliseconds, print_repor
 
 MODEL = "gpt-4o-mini"
 DAY_NS = 86_400 * 10**9
+RECALIBRATED_HOURS_AGO = 14
+"""Midway through the day of the demo's screening: most of its cases come after."""
 START_SECONDS = 60
 STOP_SECONDS = 15
 FLUSH_SECONDS = 5
@@ -205,8 +207,8 @@ def _screening(lab: Lab, lapse: TimeLapse, seed: int) -> Generator[None]:
         label(keys, classes, model=CLASSICAL, at=at)
 
     def work() -> None:
-        midway = time.time() - DAY_NS / 2e9
-        screen(lab, predict, tell, clock=simulated_clock, recalibrated_at=midway, stopping=stopping, seed=seed)
+        recalibrated_at = time.time() - RECALIBRATED_HOURS_AGO * 3600
+        screen(lab, predict, tell, clock=simulated_clock, recalibrated_at=recalibrated_at, stopping=stopping, seed=seed)
 
     thread = threading.Thread(target=work, name="assay-demo-screening", daemon=True)
     thread.start()

@@ -25,8 +25,8 @@ STEP_SECONDS = 0.25
 PEAK_CASES_PER_HOUR = 200.0
 STEADY_CASES_PER_SECOND = 0.5
 
-RECALIBRATED = {"mean radius": 1.15, "mean perimeter": 1.15, "mean area": 1.32}
-"""What a scanner that reads 15% too long does to lengths, and to areas."""
+RECALIBRATED = {"mean radius": 1.4, "mean perimeter": 1.4, "mean area": 1.96}
+"""What a scanner that reads 40% too long does to lengths, and to areas."""
 
 LABELLED_SHARE = 0.85
 LABEL_HOURS = (2.0, 8.0)
