@@ -82,6 +82,7 @@ def test_an_opened_conversation_shows_texts_scores_with_reasons_and_facts(
     conversation = opened(page, 0)
 
     expect(conversation).to_contain_text("Helpfulness (Ada)")
+    eventually(lambda: "status ok" in text(conversation))  # what is drawn last
     shown = text(conversation)
     assert "What is machine learning?" in shown
     assert "A way to learn from data." in shown

@@ -130,7 +130,7 @@ def test_a_click_on_a_bar_shows_the_calls_behind_it_and_the_way_back(told: tuple
 
     page.get_by_role("link", name="Sessions").click()
     expect(page.get_by_role("heading", name="Sessions")).to_be_visible()
-    assert f"since={urlencode({'': address['since']})[1:]}" in page.evaluate("location.search")
+    page.wait_for_url(lambda url: f"since={urlencode({'': address['since']})[1:]}" in url)
     page.get_by_test_id("stButton").get_by_role("button", name="–").click()
     expect(page.get_by_role("radio", name="1h")).to_be_checked()
 

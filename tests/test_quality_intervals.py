@@ -134,3 +134,10 @@ def test_a_handful_of_sessions_lends_no_power() -> None:
     found = estimate(Sums(*(np.append(column.reshape(8, 8).sum(1), np.zeros(56)) for column in columns)))
     assert found.gain == 1.0
     assert found.mean == found.classical_mean
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 1 / 3, 1.0])
+def test_rounding_leaves_no_share_outside_its_interval(share: float) -> None:
+    for n in range(1, 3000):
+        low, high = wilson(share, n, 2.0)
+        assert 0 <= low <= share <= high <= 1

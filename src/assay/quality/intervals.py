@@ -46,7 +46,9 @@ def wilson(share: float, n: float, t: float = _Z) -> Interval:
         return UNKNOWN
     wide = t * t / n
     middle, half = share + wide / 2, t * math.sqrt(share * (1 - share) / n + wide / (4 * n))
-    return Interval(max((middle - half) / (1 + wide), 0.0), min((middle + half) / (1 + wide), 1.0))
+    # Rounding must not leave the share itself outside.
+    low, high = min((middle - half) / (1 + wide), share), max((middle + half) / (1 + wide), share)
+    return Interval(max(low, 0.0), min(high, 1.0))
 
 
 def mean_interval(mean: float, variance: float, degrees: float, *, unit: bool = True) -> Interval:
