@@ -45,6 +45,14 @@ def percent(share: float) -> str:
     return f"{share * 100:.1f} %"
 
 
+def with_interval(says: str, low: float | None, high: float | None, unit: str) -> str:
+    """What is said of a figure and its interval, where it has one; `unit` is "share", or another."""
+    if low is None or high is None:
+        return says
+    form = "{:.1%} to {:.1%}" if unit == "share" else "{:.3f} to {:.3f}"
+    return f"{says}; 95% interval {form.format(low, high)}"
+
+
 def name(identifier: str) -> str:
     """Factual accuracy, for factual_accuracy."""
     return identifier.replace("_", " ").strip().capitalize() or "unnamed"

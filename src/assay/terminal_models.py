@@ -156,10 +156,7 @@ def comparison_table(found: Answer) -> Table:
 
 def _side(aspect: Answer, side: str) -> str:
     one = aspect[side]
-    if one["low"] is None or one["high"] is None:
-        return one["says"]
-    form = "{:.1%} to {:.1%}" if aspect["unit"] == "share" else "{:.3f} to {:.3f}"
-    return f"{one['says']}; 95% interval {form.format(one['low'], one['high'])}"
+    return figures.with_interval(one["says"], one["low"], one["high"], aspect["unit"])
 
 
 def _said_of_labels(found: Answer) -> str:

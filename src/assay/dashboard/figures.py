@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from assay.figures import UNKNOWN, count, dollars, duration, milliseconds, name, percent, score
+from assay.figures import UNKNOWN, count, dollars, duration, milliseconds, name, percent, score, with_interval
 
 __all__ = [
     "UNKNOWN",
@@ -18,6 +18,7 @@ __all__ = [
     "percent",
     "score",
     "span",
+    "with_interval",
     "zone",
 ]
 

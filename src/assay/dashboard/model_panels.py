@@ -340,10 +340,7 @@ def _told_apart(name: str, told: Answer | None) -> None:
 
 def _said(aspect: Answer, side: str) -> str:
     one = aspect[side]
-    if one["low"] is None or one["high"] is None:
-        return one["says"]
-    form = "{:.1%} to {:.1%}" if aspect["unit"] == "share" else "{:.3f} to {:.3f}"
-    return f"{one['says']}; 95% interval {form.format(one['low'], one['high'])}"
+    return figures.with_interval(one["says"], one["low"], one["high"], aspect["unit"])
 
 
 def _apart(area: Answer) -> str:
