@@ -128,7 +128,8 @@ def test_the_rules_are_shown_with_what_is_wrong_and_no_secret(monitor: Monitor) 
 def test_rules_are_replayed_before_they_are_switched_on(monitor: Monitor) -> None:
     eventually(lambda: monitor.incidents(phase="firing"), 60)
     mine = (
-        'defaults = false\n[[rule]]\nname = "mine"\nmetric = "latency"\nabove = 2000\nwindow = "5m"\nenabled = false\n'
+        'defaults = false\n[engine]\nevery = "5s"\n'  # a replay ends with the last whole step
+        '[[rule]]\nname = "mine"\nmetric = "latency"\nabove = 2000\nwindow = "5m"\nenabled = false\n'
     )
     asleep = monitor.replay(mine, since="1h")
     assert asleep["rules"] == []
