@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import hypothesis
 import pytest
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from streamlit.components.v2 import manifest_scanner
@@ -33,9 +34,11 @@ if TYPE_CHECKING:
 # Programs under test keep what waits for a server to themselves, not in the user's cache.
 os.environ.setdefault("ASSAY_SPOOL_DIR", tempfile.mkdtemp(prefix="assay-spool-"))
 
-# Timing never decides a test.
+# Timing never decides a test: a machine under load answers late.
 hypothesis.settings.register_profile("assay", deadline=None)
 hypothesis.settings.load_profile("assay")
+PATIENCE_SECONDS = 60
+DEFAULT_TIMEOUT_CONFIG.read = PATIENCE_SECONDS
 
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
 
@@ -204,7 +207,7 @@ def key_values(attributes: dict[str, Any]) -> Iterator[KeyValue]:
         yield pair
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+def eventually(condition: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
     """The first true value of a condition. Fails with what it said last after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
@@ -275,8 +278,8 @@ def browser() -> Iterator[BrowserContext]:
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGUMENTS)
         context = chromium.new_context(viewport={"width": 1280, "height": 900}, timezone_id="UTC")
-        context.set_default_timeout(20_000)
-        expect.set_options(timeout=20_000)
+        context.set_default_timeout(PATIENCE_SECONDS * 1000)
+        expect.set_options(timeout=PATIENCE_SECONDS * 1000)
         yield context
         chromium.close()
 

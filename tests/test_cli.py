@@ -70,7 +70,7 @@ class Running:
     def stop(self, by: signal.Signals) -> tuple[int, str]:
         """Its exit code and what it said on standard error, after a signal."""
         self.process.send_signal(by)
-        _, errors = self.process.communicate(timeout=20)
+        _, errors = self.process.communicate(timeout=60)
         return self.process.returncode, errors
 
     def end(self) -> None:

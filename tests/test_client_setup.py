@@ -34,7 +34,7 @@ def program(script: str, **environment: str) -> subprocess.CompletedProcess[str]
         env={**clean, "ASSAY_SPOOL_MB": "0", **environment},
         capture_output=True,
         text=True,
-        timeout=40,
+        timeout=60,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -51,7 +51,7 @@ def start(script: str, url: str, spool: Path, **environment: str) -> subprocess.
 def run(script: str, url: str, spool: Path, **environment: str) -> tuple[str, str]:
     """What a program that ended well wrote to its output and its log."""
     process = start(script, url, spool, **environment)
-    out, log = process.communicate(timeout=40)
+    out, log = process.communicate(timeout=60)
     assert process.returncode == 0, log
     return out, log
 
@@ -133,7 +133,7 @@ def test_spans_of_a_killed_program_are_delivered_by_the_next_one(late_server: Se
     assert first.stdout
     assert first.stdout.readline() == "flushed\n"
     first.send_signal(signal.SIGKILL)
-    log = first.communicate(timeout=10)[1]
+    log = first.communicate(timeout=60)[1]
     assert waiting(spool) == ["one", "two"]
     assert f"{late_server.url} does not answer" in log
     assert str(spool) in log
@@ -149,9 +149,9 @@ def test_a_running_program_delivers_when_its_server_comes(late_server: Server, t
     program = start("spans('one'); assert not assay.flush(); time.sleep(60)", late_server.url, spool)
     eventually(lambda: waiting(spool) == ["one"])
     late_server.start()
-    eventually(lambda: waiting(spool) == [], 40)
+    eventually(lambda: waiting(spool) == [])
     program.kill()
-    log = program.communicate(timeout=10)[1]
+    log = program.communicate(timeout=60)[1]
     assert log.count("\n") == 1, log
     eventually(lambda: names(late_server.url) == ["one"])
 
@@ -162,7 +162,7 @@ def test_two_programs_share_one_spool(late_server: Server, tmp_path: Path) -> No
     programs = [start(script, late_server.url, spool) for _ in range(2)]
     expected = sorted(f"-c{program.pid}-{n}" for program in programs for n in range(5))
     for program in programs:
-        program.communicate(timeout=40)
+        program.communicate(timeout=60)
     assert sorted(waiting(spool)) == expected
     late_server.start()
     both = [start("time.sleep(1); print(assay.flush(30))", late_server.url, spool) for _ in range(2)]
@@ -262,9 +262,9 @@ def test_a_directory_that_cannot_be_written_is_logged_once_and_memory_serves(
     assert program.stdout
     assert program.stdout.readline() == "away\n"
     late_server.start()
-    eventually(lambda: names(late_server.url) == ["one", "two"], 40)
+    eventually(lambda: names(late_server.url) == ["one", "two"])
     program.kill()
-    assert program.communicate(timeout=10)[1].count("cannot keep spans in") == 1
+    assert program.communicate(timeout=60)[1].count("cannot keep spans in") == 1
 
 
 def test_without_a_spool_nothing_is_written(tmp_path: Path) -> None:

@@ -252,7 +252,7 @@ def test_the_traffic_is_varied_and_spread_over_the_last_day(monitor: Monitor) ->
 
 
 def test_the_traffic_is_scored_while_it_runs(monitor: Monitor) -> None:
-    eventually(lambda: monitor.quality()["scores"].get("toxicity", {"n": 0})["n"] > 40, 30)
+    eventually(lambda: monitor.quality()["scores"].get("toxicity", {"n": 0})["n"] > 40)
 
 
 def test_the_labs_model_predicts_beside_it_and_labels_come_later(monitor: Monitor) -> None:
@@ -292,7 +292,7 @@ def test_a_demo_terminated_in_the_middle_of_its_conversations_leaves_nothing_run
         demo.process.send_signal(signal.SIGTERM)
         demo.process.wait(30)
         assert "Traceback" not in demo.errors
-        eventually(lambda: not demo.left_over, 3)
+        eventually(lambda: not demo.left_over)
         assert port_is_free(demo.port)
     finally:
         demo.end()
