@@ -12,13 +12,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from assay.client.monitor import Monitor, connect
-from assay.dashboard.data import Filter, overview
+from assay.dashboard.data import Filter
+from assay.dashboard.overview_data import overview
 from assay.store.connect import open_store
 from measuring import memory_mb, server, show
 from seed import seed
@@ -120,11 +122,12 @@ def _ms(ask: Question, monitor: Monitor) -> float:
 
 
 def _forget_files(directory: Path) -> None:
-    for path in directory.rglob("*"):
-        if path.is_file():
-            descriptor = os.open(path, os.O_RDONLY)
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-            os.close(descriptor)
+    for inside, _, names in os.walk(directory):
+        for name in names:
+            with suppress(FileNotFoundError):  # the server merges and removes files meanwhile
+                descriptor = os.open(Path(inside) / name, os.O_RDONLY)
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+                os.close(descriptor)
 
 
 if __name__ == "__main__":
