@@ -13,6 +13,7 @@ from importlib.metadata import version
 from typing import Any
 
 import httpx
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -158,6 +159,19 @@ def test_a_file_holds_the_score_that_the_api_tells_where_several_judged(
     [told] = as_calls(store, Selection(project=project))
     [row] = exported(store, Selection(project=project), format)
     assert (row["relevance"], row["toxicity"]) == (told["relevance"], told["toxicity"]) == (0.2, None)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_same_call_in_another_project_lends_no_score(store: Store, project: str, format: str) -> None:
+    call = span(project)
+    elsewhere = msgspec.structs.replace(call, project=f"{project}-elsewhere")
+    insert(store, call, elsewhere)
+    insert_scores(store, [score(call, "relevance", 0.2), score(elsewhere, "relevance", 0.9)])
+    insert_scores(store, [score(elsewhere, "relevance", 1.0, source="human", author="ada")])
+    [row] = exported(store, Selection(project=project), format)
+    assert row["relevance"] == 0.2
+    whole = b"".join(export(store, Selection(project=project), "jsonl").pieces)
+    assert [verdict["value"] for verdict in json.loads(whole)["verdicts"]] == [0.2]
 
 
 @pytest.mark.parametrize("format", FORMATS)

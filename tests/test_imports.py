@@ -295,6 +295,24 @@ def test_a_span_that_is_stored_stays_and_a_newer_verdict_wins(store: Store, proj
     assert rows == [{"value": 0.9}]
 
 
+def test_a_verdict_in_another_project_makes_none_known_here(store: Store, project: str) -> None:
+    reader = Reader(Prices({}), 86_400)
+    ids = {"trace_id": secrets.token_hex(16), "span_id": secrets.token_hex(8)}
+
+    def keep(batch: Batch) -> None:
+        store.insert("spans", stamped(batch.kept, time.time_ns() // 1000))
+        store.insert("scores", batch.verdicts)
+
+    def take(into: str, *judged_at: int) -> dict[str, Any]:
+        span = {**ids, "started_at": START, "project": into, "kind": "llm", "counted": True}
+        scores = [{"name": "helpful", "value": 0.5, "source": "human", "judged_at": at} for at in judged_at]
+        return import_lines(store, reader.take, keep, json.dumps({"stored": span, "scores": scores}).encode())
+
+    assert take(f"{project}-elsewhere", START + 5) == IsPartialDict(stored=1, scores=1)
+    assert take(project) == IsPartialDict(stored=1, scores=0)
+    assert take(project, START + 5) == IsPartialDict(stored=1, known=0, scores=1)
+
+
 # The lab
 
 

@@ -6,8 +6,10 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
+import msgspec
 import pytest
 
 from assay.ingest.batch import EVENT_SCHEMA, SPAN_SCHEMA
@@ -24,17 +26,10 @@ NOW = time.time_ns() // 1000 - 10_000_000
 @pytest.fixture
 def settle(store: Store) -> Callable[..., None]:
     """Stores spans and events as one commit, then settles all that is new."""
-
-    def write(spans: Sequence[Span]) -> None:
-        at = max(time.time_ns() // 1000, newest_commit(store) + 1)
-        store.insert("spans", stamped(arrow_table(spans, SPAN_SCHEMA), at))
-
-    settler = Settler(store, write, lambda span: span, lambda: newest_commit(store))
-    while settler.step():
-        pass
+    settler = settler_of(store)
 
     def commit(*items: Span | Event) -> None:
-        at = max(time.time_ns() // 1000, newest_commit(store) + 1)
+        at = next_commit(store)
         if events := [item for item in items if isinstance(item, Event)]:
             store.insert("events", stamped(arrow_table(events, EVENT_SCHEMA), at))
         if spans := [item for item in items if isinstance(item, Span)]:
@@ -43,6 +38,22 @@ def settle(store: Store) -> Callable[..., None]:
             pass
 
     return commit
+
+
+def next_commit(store: Store) -> int:
+    return max(time.time_ns() // 1000, newest_commit(store) + 1)
+
+
+def write(store: Store, spans: Sequence[Span]) -> None:
+    store.insert("spans", stamped(arrow_table(spans, SPAN_SCHEMA), next_commit(store)))
+
+
+def settler_of(store: Store) -> Settler:
+    """One that has settled all that is there."""
+    settler = Settler(store, partial(write, store), lambda span: span, lambda: newest_commit(store))
+    while settler.step():
+        pass
+    return settler
 
 
 def call(project: str, trace_id: str = "", **fields: Any) -> Span:
@@ -82,6 +93,26 @@ def test_what_people_said_of_a_span_goes_to_the_one_that_stands_for_it(store: St
     assert scores(store, project) == [
         {"target": inner.span_id, "name": "helpful", "value": 1.0, "source": "human"},
     ]
+
+
+def test_the_same_trace_in_two_projects_is_settled_in_each(store: Store, project: str) -> None:
+    outer = call(project, prompt="hi", response="ho")
+    inner = call(project, outer.trace_id, parent_span_id=outer.span_id, prompt="hi", response="ho")
+    other = f"{project}-other"
+    there = [msgspec.structs.replace(span, project=other, session_id="s") for span in (outer, inner)]
+    settler = settler_of(store)
+    write(store, [outer, inner, *there])
+    insert_scores(
+        store,
+        [
+            Score(name="helpful", source="human", value=value, target=outer.span_id, project=name, started_at=NOW)
+            for name, value in ((project, 1.0), (other, 0.0))
+        ],
+    )
+    assert [settler.step() for _ in range(4)][-2:] == [False, False], "settling again changes nothing"
+    for name, value in ((project, 1.0), (other, 0.0)):
+        assert counted(store, name) == [inner.span_id]
+        assert [(row["target"], row["value"]) for row in scores(store, name)] == [(inner.span_id, value)]
 
 
 @pytest.mark.parametrize("late", ["span", "event", "neither"])

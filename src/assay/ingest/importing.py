@@ -120,7 +120,7 @@ def _all_stored(head: _Head, stored: set[tuple[str, ...]], judged: dict[tuple[st
     span = head.span
     if span is None or (span.project, span.trace_id, span.span_id) not in stored:
         return False
-    keys = (((span.span_id, s.name, s.source, s.scorer, s.author), s.judged_at or 0) for s in head.scores)
+    keys = (((span.project, span.span_id, s.name, s.source, s.scorer, s.author), s.judged_at or 0) for s in head.scores)
     return all(judged.get(key, -1) >= judged_at for key, judged_at in keys)
 
 
@@ -135,9 +135,10 @@ def _stored(store: Store, ids: list[str], starts: Starts | None) -> set[tuple[st
 
 def _judged(store: Store, ids: list[str], starts: Starts | None) -> dict[tuple[str, ...], int]:
     condition, parameters = started_at_one_of(starts)
+    key = ("project", "target", "name", "source", "scorer", "author")
     rows = store.query(
-        "SELECT target, name, source, scorer, author, max(version) AS at FROM scores"
-        f" WHERE target IN {{ids:Array(String)}} AND {condition} GROUP BY target, name, source, scorer, author",
+        f"SELECT {', '.join(key)}, max(version) AS at FROM scores"
+        f" WHERE target IN {{ids:Array(String)}} AND {condition} GROUP BY {', '.join(key)}",
         {"ids": ids, **parameters},
     )
-    return {(row["target"], row["name"], row["source"], row["scorer"], row["author"]): row["at"] for row in rows}
+    return {tuple(row[name] for name in key): row["at"] for row in rows}

@@ -48,7 +48,7 @@ def settled(
 ) -> list[Span]:
     """The spans as they are to be stored, in the same order. `finish` counts missing tokens and prices.
 
-    Give all spans of every trace that may tell of the same calls, and the log records of these traces.
+    Give all spans of every trace that may tell of the same calls, each once, and the log records of these traces.
     """
     own = {_id(span): as_sent(span) for span in spans}
     told = _with_echoes(_with_events(own, events))
@@ -73,6 +73,15 @@ def settled(
     return [_remembering(own[_id(span)], finish(result[_id(span)])) for span in spans]
 
 
+def told_apart(spans: Sequence[Span]) -> list[list[Span]]:
+    """The spans as they may be settled together: by project where one trace was stored in several, else all."""
+    by_project: dict[str, list[Span]] = defaultdict(list)
+    for span in spans:
+        by_project[span.project].append(span)
+    once = sum(len(set(map(_id, own))) for own in by_project.values()) == len(set(map(_id, spans)))
+    return [list(spans)] if once else list(by_project.values())
+
+
 def settled_batch(spans: Sequence[Span], finish: Callable[[Span], Span]) -> list[Span]:
     """The spans of one request, settled as far as they tell of each other; most stand alone and cost nothing."""
     seen, shared = set[str](), set[str]()
@@ -83,8 +92,9 @@ def settled_batch(spans: Sequence[Span], finish: Callable[[Span], Span]) -> list
     related = [span for span in spans if not shared.isdisjoint((span.trace_id, span.call_key, span.response_id))]
     if not related:
         return list(spans)
-    changed = {_id(span): span for span in settled(related, finish=finish)}
-    return [changed.get(_id(span), span) for span in spans]
+    groups = told_apart(related)
+    changed = {(span.project, _id(span)): span for group in groups for span in settled(group, finish=finish)}
+    return [changed.get((span.project, _id(span)), span) for span in spans]
 
 
 def as_sent(span: Span) -> Span:

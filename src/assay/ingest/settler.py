@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from assay.ingest.dialects.events import evaluations
-from assay.ingest.settle import settled
+from assay.ingest.settle import settled, told_apart
 from assay.records import Event, Score, Span
 from assay.store.connect import Store
 from assay.store.cursors import read_cursor, write_cursor
@@ -123,12 +123,16 @@ def settle_traces(store: Store, trace_ids: Iterable[str], starts: Within, write:
     `starts` are the first and last start of the spans that led to them.
     """
     traces = _linked_traces(store, trace_ids, starts)
-    result = settled(traces.spans, traces.events, finish)
-    changed = [new for old, new in zip(traces.spans, result, strict=True) if new != old]
+    return [span for spans in told_apart(traces.spans) for span in _settle(store, spans, traces.events, write, finish)]
+
+
+def _settle(store: Store, spans: Sequence[Span], events: Sequence[Event], write: Write, finish: Finish) -> list[Span]:
+    result = settled(spans, events, finish)
+    changed = [new for old, new in zip(spans, result, strict=True) if new != old]
     if changed:
         write(changed)
-        move_scores(store, _moved(traces.spans, result))
-    insert_scores(store, _verdicts(store, traces.events, result))
+        move_scores(store, _moved(spans, result))
+    insert_scores(store, _verdicts(store, events, result))
     return changed
 
 
@@ -142,11 +146,11 @@ def _linked_traces(store: Store, trace_ids: Iterable[str], starts: Within) -> _T
     return _Traces(spans, events_of(store, known))
 
 
-def _moved(before: Sequence[Span], after: Sequence[Span]) -> dict[str, Span]:
-    """By span that is counted no more: the span that stands for it now."""
+def _moved(before: Sequence[Span], after: Sequence[Span]) -> dict[tuple[str, str], Span]:
+    """By project and id of each span that is counted no more: the span that stands for it now."""
     by_id = {span.span_id: span for span in after}
     return {
-        old.span_id: by_id[new.duplicate_of]
+        (old.project, old.span_id): by_id[new.duplicate_of]
         for old, new in zip(before, after, strict=True)
         if old.counted and new.duplicate_of in by_id
     }

@@ -127,8 +127,8 @@ def _joined(columns: Sequence[Column]) -> str:
     if not wanted:
         return ""
     return f"""LEFT JOIN (
-            SELECT target, {", ".join(wanted)} FROM scores FINAL WHERE {_IN_SLICE} GROUP BY target
-        ) AS scored ON scored.target = calls.span_id"""
+            SELECT project, target, {", ".join(wanted)} FROM scores FINAL WHERE {_IN_SLICE} GROUP BY project, target
+        ) AS scored ON scored.target = calls.span_id AND scored.project = calls.project"""
 
 
 def _expression(column: Column, format: str) -> str:

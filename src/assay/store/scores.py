@@ -73,8 +73,8 @@ def failed_targets(
     )
 
 
-def move_scores(store: Store, moved: Mapping[str, Span]) -> None:
-    """Let scores of spans that are counted no more go to the span that stands for each.
+def move_scores(store: Store, moved: Mapping[tuple[str, str], Span]) -> None:
+    """Let scores of spans that are counted no more go to the span that stands for each, by project and span id.
 
     People's and outside judges' scores are copied to it; scorers judge it themselves. What was said of the
     former span stays, uncounted.
@@ -83,10 +83,15 @@ def move_scores(store: Store, moved: Mapping[str, Span]) -> None:
         return
     fields = ", ".join(Score.__struct_fields__)
     rows = store.query(
-        f"SELECT {fields} FROM scores FINAL WHERE counted AND target IN {{ids:Array(String)}}", {"ids": list(moved)}
+        f"SELECT {fields} FROM scores FINAL WHERE counted AND target IN {{ids:Array(String)}}",
+        {"ids": [target for _, target in moved]},
     )
-    former = [Score(**row | {"started_at": round(row["started_at"].timestamp() * 1e6)}) for row in rows]
-    copies = [of_span(score, moved[score.target]) for score in former if score.source != "scorer"]
+    former = [
+        Score(**row | {"started_at": round(row["started_at"].timestamp() * 1e6)})
+        for row in rows
+        if (row["project"], row["target"]) in moved
+    ]
+    copies = [of_span(score, moved[score.project, score.target]) for score in former if score.source != "scorer"]
     insert_scores(store, [*copies, *(msgspec.structs.replace(score, counted=False) for score in former)])
 
 
