@@ -21,7 +21,7 @@ from playwright.sync_api import Locator, Page, expect
 
 import own_scorers
 from assay.client.monitor import Monitor
-from assay.dashboard import charts, figures
+from assay.dashboard import cost_charts, figures
 from assay.dashboard.data import Filter
 from assay.dashboard.inert import JOINER, excerpt, inert, one_line
 from assay.dashboard.overview_data import overview
@@ -297,13 +297,16 @@ def test_models_beyond_the_palette_are_taken_together_and_no_cost_is_lost() -> N
         {"bucket": "2026-11-23T12:00:00Z", "group": f"model-{number:02}", "cost_usd": number / 100, "calls": 1}
         for number in range(1, 21)
     ]
-    chart = charts.cost_bars(points, 60)
+    chart = cost_charts.cost_bars(points, 60, "model", "Model")
 
     assert chart is not None
     rows: list[dict[str, Any]] = chart.data.to_dict("records")
     assert sum(row["cost"] for row in rows) == pytest.approx(2.1)
     assert sum(row["calls"] for row in rows) == 20
-    assert {row["model"] for row in rows} == {f"model-{number}" for number in range(14, 21)} | {charts.OTHER_MODELS}
+    models = {f"model-{number}" for number in range(14, 21)}
+    assert {row["name"] for row in rows} == models | {cost_charts.OTHERS}
+    [data] = chart.to_dict()["datasets"].values()
+    assert {row["model"] for row in data} == models | {None}, "a click on the others asks for no model of that name"
     assert all(row["end"] - row["time"] < timedelta(seconds=60) for row in rows)
 
 

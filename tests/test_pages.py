@@ -213,7 +213,8 @@ def test_budgets_are_drawn_in_parts_of_their_amount() -> None:
     rows = cost_charts.budget_bars([known, young | {"name": "young"}]).layer[0].data.to_dict("records")
     assert [(row["share"], row["forecast"], row["low"], row["high"]) for row in rows[:1]] == [(0.4, 1.2, 0.9, 1.5)]
     assert rows[1]["likely"].startswith("unknown")
-    assert cost_charts.over_time([{"bucket": "2026-11-25T00:00:00Z", "group": "a", "cost_usd": None}], 60, "x") is None
+    unpriced = {"bucket": "2026-11-25T00:00:00Z", "group": "a", "cost_usd": None}
+    assert cost_charts.cost_bars([unpriced], 60, "model", "Model") is None
 
 
 def test_a_command_holds_what_was_chosen_whatever_it_is_called() -> None:

@@ -110,12 +110,15 @@ def test_hostile_text_does_nothing_where_one_thing_is_opened(told: tuple[Server,
     assert asked.hosts() == {urlsplit(server.url).netloc}
 
 
-def test_a_click_on_a_bar_shows_the_calls_behind_it_and_the_way_back(told: tuple[Server, Monitor], page: Page) -> None:
+@pytest.mark.parametrize(("place", "chart"), [("", 1), ("cost", 0)])
+def test_a_click_on_a_bar_shows_the_calls_behind_it_and_the_way_back(
+    told: tuple[Server, Monitor], page: Page, place: str, chart: int
+) -> None:
     server, monitor = told
-    page.goto(f"{server.url}/?refresh=off&range=1h&project={SHOP}")
+    page.goto(f"{server.url}/{place}?refresh=off&range=1h&project={SHOP}")
     settled(page)
 
-    bars = page.get_by_test_id("stVegaLiteChart").nth(1).locator("path[aria-roledescription=bar]")
+    bars = page.get_by_test_id("stVegaLiteChart").nth(chart).locator("path[aria-roledescription=bar]")
     click_largest(page, bars)
     # The controls write their parts of the address once they are drawn.
     page.wait_for_url(lambda url: all(part in url for part in ("/conversations?", "model=", "since=", "until=")))

@@ -1,26 +1,22 @@
-"""The overview's charts of quality and cost, made with Altair from the API's answers.
+"""Quality over time, and what the charts share, made with Altair from the API's answers.
 
 Texts of users only ever are data here, never part of a specification. A click on a mark tells what it stands for.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 
 import altair as alt
 import pandas as pd
 
 from assay.dashboard import figures
-from assay.dashboard.axes import dollar_axis, finished, legend, time_axis, time_tooltip
+from assay.dashboard.axes import finished, legend, time_axis, time_tooltip
 from assay.dashboard.clicks import bucket, clickable
 from assay.dashboard.gaps import broken
 from assay.dashboard.inert import excerpt
-from assay.palette import AMBER, BLUE, GREY, MODEL_COLOURS, RED, SCORE_COLOURS
-
-OTHER_MODELS = "other models"
+from assay.palette import AMBER, BLUE, GREY, RED, SCORE_COLOURS
 
 THUMB = "thumb"
 """What people click is no score over time: it is compared with the scores (trust.py)."""
@@ -129,55 +125,7 @@ def _likely(interval: Answer) -> str:
     return f"{interval['low']:.3f} to {interval['high']:.3f}"
 
 
-def cost_bars(by_model: Iterable[Answer], bucket_seconds: int) -> Chart | None:
-    """US dollars over time, stacked by model; None where nothing had a price."""
-    rows = _costs([point for point in by_model if point["cost_usd"]], bucket_seconds)
-    if not rows:
-        return None
-    models = sorted({row["model"] for row in rows}, key=lambda name: (name == OTHER_MODELS, name))
-    bars = (
-        alt.Chart(pd.DataFrame([{**row, "name": row["model"]} for row in rows]))
-        .mark_bar(orient="vertical")
-        .encode(
-            x=time_axis("time"),
-            x2="end:T",
-            y=alt.Y("cost:Q", title="US dollars", stack="zero", axis=dollar_axis()),
-            color=alt.Color(
-                "name:N",
-                title=None,
-                scale=alt.Scale(domain=models, range=list(MODEL_COLOURS[: len(models)])),
-                legend=legend(columns=2),
-            ),
-            tooltip=[
-                alt.Tooltip("name:N", title="Model"),
-                alt.Tooltip("cost:Q", title="Cost", format="$.4~f"),
-                alt.Tooltip("calls:Q", title="Calls", format=","),
-                time_tooltip("time"),
-                alt.Tooltip("utc:N", title="UTC"),
-            ],
-        )
-    )
-    return finished(clickable(bars, "since", "until", "model"))
-
-
 def in_order(names: Iterable[str], order: Sequence[str] = tuple(SCORE_COLOURS)) -> list[str]:
     """The names that `order` has, in its order, then the others by the alphabet."""
     places = {name: place for place, name in enumerate(order)}
     return sorted(names, key=lambda name: (places.get(name, len(places)), name))
-
-
-def _costs(points: list[Answer], bucket_seconds: int) -> list[dict[str, Any]]:
-    """One row a bucket and model, the models beyond the palette taken together."""
-    totals: Counter[str] = Counter()
-    for point in points:
-        totals[point["group"]] += point["cost_usd"]
-    dearest = {model for model, _ in totals.most_common(len(MODEL_COLOURS) - 1)}
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for point in points:
-        model = (point["group"] or "(none given)") if point["group"] in dearest else OTHER_MODELS
-        began = bucket(point["bucket"], bucket_seconds)
-        end = began["time"] + SHARE_OF_BUCKET * timedelta(seconds=bucket_seconds)
-        row = rows.setdefault((point["bucket"], model), {**began, "end": end, "model": model, "cost": 0.0, "calls": 0})
-        row["cost"] += point["cost_usd"]
-        row["calls"] += point["calls"]
-    return list(rows.values())

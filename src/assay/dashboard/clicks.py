@@ -9,11 +9,15 @@ from typing import Any
 import altair as alt
 import streamlit as st
 
+from assay.dashboard.data import FILTERS
 from assay.dashboard.visit import go
 
 _MARK = "mark"
 
-ADDRESS = ("since", "until", "model", "status", "min_latency_ms", "max_latency_ms", "incident")
+ADDRESS = (
+    *("since", "until", *FILTERS, "service", "session_id", "prompt_group", "status"),
+    *("min_latency_ms", "max_latency_ms", "incident"),
+)
 """What a mark can be about, named as in the address of the page that shows it."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import altair as alt
@@ -12,23 +12,26 @@ import pandas as pd
 
 from assay.dashboard import figures
 from assay.dashboard.axes import dollar_axis, finished, legend, rows_height, time_axis, time_tooltip
-from assay.dashboard.charts import Chart
+from assay.dashboard.charts import SHARE_OF_BUCKET, Chart
+from assay.dashboard.clicks import ADDRESS, bucket, clickable
 from assay.dashboard.data import Answer
 from assay.dashboard.inert import excerpt
 from assay.palette import AMBER, BLUE, GREY, MODEL_COLOURS, RED, TEAL
 
 NO_NAME, OTHERS = "(none given)", "all others"
 STATE_COLOURS = {"ok": TEAL, "at risk": AMBER, "exceeded": RED}
-_SHARE_OF_BUCKET = 0.9
 
 
-def over_time(points: Sequence[Answer], bucket_seconds: int, dimension: str) -> Chart | None:
-    """US dollars in each bucket of time, the dearest groups apart and the others together; None where none is known."""
-    rows = _stacked([point for point in points if point["cost_usd"]], bucket_seconds)
+def cost_bars(points: Sequence[Answer], bucket_seconds: int, by: str, title: str) -> Chart | None:
+    """US dollars in each bucket of time, stacked by `by`: the dearest groups apart, the others together.
+
+    None where nothing had a price.
+    """
+    rows = _stacked([point for point in points if point["cost_usd"]], bucket_seconds, by)
     if not rows:
         return None
-    groups = sorted({row["group"] for row in rows}, key=lambda name: (name == OTHERS, name))
-    return finished(
+    names = sorted({row["name"] for row in rows}, key=lambda name: (name == OTHERS, name))
+    bars = (
         alt.Chart(pd.DataFrame(rows))
         .mark_bar(orient="vertical")
         .encode(
@@ -36,19 +39,21 @@ def over_time(points: Sequence[Answer], bucket_seconds: int, dimension: str) -> 
             x2="end:T",
             y=alt.Y("cost:Q", title="US dollars", stack="zero", axis=dollar_axis()),
             color=alt.Color(
-                "group:N",
+                "name:N",
                 title=None,
-                scale=alt.Scale(domain=groups, range=list(MODEL_COLOURS[: len(groups)])),
+                scale=alt.Scale(domain=names, range=list(MODEL_COLOURS[: len(names)])),
                 legend=legend(columns=2),
             ),
             tooltip=[
-                alt.Tooltip("group:N", title=dimension),
+                alt.Tooltip("name:N", title=title),
                 alt.Tooltip("cost:Q", title="Cost", format="$.4~f"),
                 alt.Tooltip("calls:Q", title="Calls", format=","),
                 time_tooltip("time"),
+                alt.Tooltip("utc:N", title="UTC"),
             ],
         )
     )
+    return finished(clickable(bars, "since", "until", *([by] if by in ADDRESS else [])))
 
 
 def budget_bars(budgets: Sequence[Answer]) -> Chart:
@@ -121,24 +126,20 @@ def money_format(most: float | None) -> str:
     return "$%.2f" if (most or 0) >= 100 else "$%.4f" if (most or 0) >= 1 else "$%.6f"
 
 
-def _stacked(points: Sequence[Answer], bucket_seconds: int) -> list[dict[str, Any]]:
+def _stacked(points: Sequence[Answer], bucket_seconds: int, by: str) -> list[dict[str, Any]]:
+    """One row a bucket and group; what is taken together is no group that a click could ask for."""
     totals: Counter[str] = Counter()
     for point in points:
         totals[point["group"]] += point["cost_usd"]
     dearest = {name for name, _ in totals.most_common(len(MODEL_COLOURS) - 1)}
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    rows: dict[tuple[str, str | None], dict[str, Any]] = {}
     for point in points:
-        group = (excerpt(point["group"], 60) or NO_NAME) if point["group"] in dearest else OTHERS
-        start = datetime.fromisoformat(point["bucket"])
+        group = point["group"] if point["group"] in dearest else None
+        name = OTHERS if group is None else excerpt(group, 60) or NO_NAME
+        began = bucket(point["bucket"], bucket_seconds)
+        end = began["time"] + SHARE_OF_BUCKET * timedelta(seconds=bucket_seconds)
         row = rows.setdefault(
-            (point["bucket"], group),
-            {
-                "time": start,
-                "end": start + _SHARE_OF_BUCKET * timedelta(seconds=bucket_seconds),
-                "group": group,
-                "cost": 0.0,
-                "calls": 0,
-            },
+            (point["bucket"], group), {**began, "end": end, "name": name, by: group, "cost": 0.0, "calls": 0}
         )
         row["cost"] += point["cost_usd"]
         row["calls"] += point["calls"]

@@ -9,8 +9,9 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from assay.dashboard import figures
-from assay.dashboard.charts import cost_bars, quality_lines
+from assay.dashboard.charts import quality_lines
 from assay.dashboard.clicks import chart
+from assay.dashboard.cost_charts import cost_bars
 from assay.dashboard.data import Answer
 from assay.dashboard.incidents import SEVERITIES
 from assay.dashboard.inert import excerpt, inert
@@ -46,7 +47,7 @@ def quality(overview: Overview) -> None:
 def cost(overview: Overview) -> None:
     """Dollars over time by model."""
     with _panel("Cost by model"):
-        drawn = cost_bars(overview.by_model, overview.model_bucket_seconds)
+        drawn = cost_bars(overview.by_model, overview.model_bucket_seconds, "model", "Model")
         if drawn is None:
             st.caption("No call with a known price in this time.")
         else:

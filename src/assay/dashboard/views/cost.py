@@ -15,7 +15,8 @@ import streamlit as st
 from assay.client.monitor import Monitor
 from assay.dashboard import figures
 from assay.dashboard.budget_panel import budgets
-from assay.dashboard.cost_charts import NO_NAME, money_format, over_time
+from assay.dashboard.clicks import chart
+from assay.dashboard.cost_charts import NO_NAME, cost_bars, money_format
 from assay.dashboard.data import Answer
 from assay.dashboard.inert import excerpt, inert
 from assay.dashboard.panels import metric
@@ -74,7 +75,7 @@ def _cost(visit: Visit) -> None:
         st.info("No call in this time. Choose a longer time range, another project or another model.")
     else:
         _headline(costs)
-        _over_time(found["trend"])
+        _over_time(found["trend"], by)
         _table(costs, visit)
         _days(found["days"])
     budgets(found["budgets"])
@@ -127,14 +128,15 @@ def _signed(amount: float | None) -> str:
     return f"-{figures.dollars(-amount)}" if amount is not None and amount < 0 else figures.dollars(amount)
 
 
-def _over_time(trend: Answer) -> None:
+def _over_time(trend: Answer, by: str) -> None:
     with st.container(border=True):
         st.subheader("Over time", anchor=False)
-        chart = over_time(trend["points"], trend["bucket_seconds"], "Group")
-        if chart is None:
+        title = DIMENSIONS.get(by, DIMENSIONS[TAG])
+        drawn = cost_bars(trend["points"], trend["bucket_seconds"], by, title)
+        if drawn is None:
             st.caption("No call with a known price in this time.")
         else:
-            st.altair_chart(chart, key="cost-over-time", alt="Cost in US dollars over time, stacked by group")
+            chart(drawn, "cost-over-time", f"Cost in US dollars over time, stacked by {title.lower()}")
 
 
 def _table(costs: Answer, visit: Visit) -> None:
