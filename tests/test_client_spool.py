@@ -19,6 +19,9 @@ from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from assay.client.address import Address
 from assay.client.delivery import SpoolingExporter
@@ -210,6 +213,20 @@ def test_a_wrong_key_does_not_destroy_what_another_program_left(tmp_path: Path) 
         assert not exporter.force_flush(5000)
         assert recorder.names[0] == ["left"]
     assert [span_names(batch.body) for batch in spool.batches()] == [["left"]]
+
+
+def test_a_server_that_is_only_slow_is_not_called_away(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    exported, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exported))
+    provider.get_tracer("tests").start_span("slow").end()
+    with answering((200, {})) as recorder:
+        exporter = SpoolingExporter(Address(recorder.url, ""), Spool(tmp_path, 10**6))
+        with recorder.lock:
+            assert exporter.export(exported.get_finished_spans()) is SpanExportResult.SUCCESS
+        assert exporter.force_flush()
+        assert recorder.names[0] == ["slow"]
+        assert not exporter.away
+    assert caplog.text == ""
 
 
 @contextmanager

@@ -92,7 +92,8 @@ class SpoolingExporter(SpanExporter):
                 self.refused_spans += len(spans)
                 return SpanExportResult.FAILURE
             if outcome is None:
-                self._is_away(f"no answer within {ANSWER_SECONDS} s", 0.0)
+                # Whether it is away or only slow, the thread will know: it still waits for the answer.
+                self.away, self._next_look = True, time.monotonic()
         self.spool.put(body, len(spans))
         return SpanExportResult.SUCCESS
 
