@@ -122,6 +122,8 @@ def _server(app: ASGIApp) -> uvicorn.Server:
             app,
             log_level="warning",
             access_log=False,
+            # The event loop that takes spans would do it: for every page that is drawn, of every viewer.
+            ws_per_message_deflate=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
