@@ -10,7 +10,7 @@ import msgspec
 from assay.analytics.agreement import LOWER_IS_BETTER
 from assay.analytics.selection import Selection
 from assay.store.connect import Row, Store
-from assay.store.spans import spans_with_ids
+from assay.store.spans import spans_with_ids, started_at_one_of
 
 
 class Worst(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,28 +34,9 @@ def worst_calls(store: Store, selection: Selection, sources: Mapping[str, str], 
     newest call goes first; a value that could not be better (1, or 0 where less is better) is nobody's worst.
     """
     wanted = list(sources)
-    where, parameters = selection.of_scores()
-    rows = store.query(
-        f"""
-        SELECT name, value, source, target, project, toUnixTimestamp64Micro(started_at) AS started,
-            if(has({{lower:Array(String)}}, name), -value, value) AS goodness
-        FROM scores FINAL
-        WHERE {where} AND has({{names:Array(String)}}, name) AND value IS NOT NULL
-            AND source = arrayElement({{sources:Array(String)}}, indexOf({{names:Array(String)}}, name))
-            AND value != if(has({{lower:Array(String)}}, name), 0, 1)
-        ORDER BY name, goodness, started DESC, target LIMIT {{each:UInt32}} BY name
-        """,
-        {
-            **parameters,
-            "names": wanted,
-            "sources": list(sources.values()),
-            "lower": sorted(LOWER_IS_BETTER),
-            "each": each,
-        },
-    )
+    rows = _verdicts(store, selection, sources, each)
     if not rows:
         return []
-    reasons = _reasons(store, selection, rows)
     starts = [int(row["started"]) for row in rows]
     spans = spans_with_ids(store, [row["target"] for row in rows], starts)
     calls = {(span["project"], span["span_id"]): span for span in spans}
@@ -65,24 +46,43 @@ def worst_calls(store: Store, selection: Selection, sources: Mapping[str, str], 
         Worst(
             score=row["name"],
             value=row["value"],
-            reason=reasons.get((row["project"], row["name"], row["target"]), ""),
+            reason=row["comment"],
             **{name: span[name] for name in ("span_id", "project", "model", "started_at", "prompt", "response")},
         )
         for row, span in found
     ]
 
 
-def _reasons(store: Store, selection: Selection, rows: list[Row]) -> dict[tuple[str, str, str], str]:
-    """The comments by project, score and call: read for those that are shown, since they are the bulk of a verdict."""
+def _verdicts(store: Store, selection: Selection, sources: Mapping[str, str], each: int) -> list[Row]:
+    """The worst verdicts of each score: sought by value and start alone, and read whole by those starts."""
     where, parameters = selection.of_scores()
-    shown = {"shown": [row["target"] for row in rows], "of": [row["name"] for row in rows]}
-    found = store.query(
+    told = f"""
+        FROM scores FINAL
+        WHERE {where} AND name IN {{names:Array(String)}} AND value IS NOT NULL
+            AND source = arrayElement({{sources:Array(String)}}, indexOf({{names:Array(String)}}, name))
+            AND value != if(has({{lower:Array(String)}}, name), 0, 1)
+        """
+    goodness = "if(has({lower:Array(String)}, name), -value, value)"
+    parameters |= {
+        "names": list(sources),
+        "sources": list(sources.values()),
+        "lower": sorted(LOWER_IS_BETTER),
+        "each": each,
+    }
+    places = store.query(
         f"""
-        SELECT project, name, target, source, comment FROM scores FINAL
-        WHERE {where} AND target IN {{shown:Array(String)}} AND name IN {{of:Array(String)}}
+        SELECT groupArraySorted({each})(({goodness}, -toUnixTimestamp64Micro(started_at))) AS worst
+        {told} GROUP BY name
         """,
-        parameters | shown,
+        parameters,
     )
-    sources = {(row["project"], row["name"], row["target"]): row["source"] for row in rows}
-    keyed = (((row["project"], row["name"], row["target"]), row) for row in found)
-    return {key: row["comment"] for key, row in keyed if sources.get(key) == row["source"]}
+    condition, starts = started_at_one_of([-negative for place in places for _, negative in place["worst"]])
+    return store.query(
+        f"""
+        SELECT name, value, target, project, comment, toUnixTimestamp64Micro(started_at) AS started,
+            {goodness} AS goodness
+        {told} AND {condition}
+        ORDER BY name, goodness, started DESC, target LIMIT {{each:UInt32}} BY name
+        """,
+        parameters | starts,
+    )
