@@ -6,13 +6,14 @@ Every finding says what was found, and what to do about it.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
 from assay.analytics.budgets import budgets
 from assay.analytics.doctor import DAYS, Finding
+from assay.analytics.together import all_of
 from assay.config import Config
 from assay.store.connect import Store, embedded_directory
 from assay.store.migrate import migrations
@@ -32,17 +33,18 @@ _RECENT = f"started_at > now64(6) - INTERVAL {DAYS} DAY"
 def checkup(store: Store, config: Config, health: Mapping[str, Any]) -> list[Finding]:
     """All checks; `health` are the figures of GET /api/health, of which a store without a server has few."""
     directory = embedded_directory(config.store)
-    return [
-        _tables(store),
-        *(_copies(directory) if directory else ()),
-        *_clock(store, directory),
-        _prices(),
-        _unpriced(store),
-        _unscored(store, health),
-        _duplicates(store),
-        *_judge(health),
-        *_budgets(store, config),
-    ]
+    checks: tuple[Callable[[], Iterable[Finding]], ...] = (
+        lambda: [_tables(store)],
+        lambda: _copies(directory) if directory else (),
+        lambda: _clock(store, directory),
+        lambda: [_prices()],
+        lambda: [_unpriced(store)],
+        lambda: [_unscored(store, health)],
+        lambda: [_duplicates(store)],
+        lambda: _judge(health),
+        lambda: _budgets(store, config),
+    )
+    return [finding for found in all_of(*checks) for finding in found]
 
 
 def _tables(store: Store) -> Finding:

@@ -6,8 +6,10 @@ Every finding says what was found among the calls of the last days, and what to 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
+from assay.analytics.together import all_of
 from assay.store.connect import Store
 from assay.store.spans import INPUT_TOKENS, OUTPUT_TOKENS, TOTAL_TOKENS
 
@@ -34,6 +36,11 @@ class Finding(NamedTuple):
 
 def findings(store: Store) -> list[Finding]:
     """All checks of the last week's calls."""
+    checks = (_of_all_calls, _unpriced, _dearer_elsewhere, _reported_twice, _not_understood)
+    return [finding for found in all_of(*(partial(check, store) for check in checks)) for finding in found]
+
+
+def _of_all_calls(store: Store) -> list[Finding]:
     [figures] = store.query(
         f"""
         SELECT count() AS calls, countIf(tokens_estimated) AS estimated,
@@ -65,10 +72,6 @@ def findings(store: Store) -> list[Finding]:
             f"{figures['ahead']:,} calls start in the future",
             "set the sender's clock",
         ),
-        *_unpriced(store),
-        *_dearer_elsewhere(store),
-        *_reported_twice(store),
-        *_not_understood(store),
     ]
 
 

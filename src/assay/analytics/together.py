@@ -6,6 +6,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+AT_A_TIME = 4
+
 A = TypeVar("A")
 B = TypeVar("B")
 
@@ -15,3 +17,10 @@ def both(one: Callable[[], A], other: Callable[[], B]) -> tuple[A, B]:
     with ThreadPoolExecutor(1) as pool:
         later = pool.submit(other)
         return one(), later.result()
+
+
+def all_of(*questions: Callable[[], A]) -> list[A]:
+    """The answers in the order of their questions. Raises what the first of them raised."""
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        asked = [pool.submit(question) for question in questions]
+        return [answer.result() for answer in asked]
