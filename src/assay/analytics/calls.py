@@ -30,6 +30,9 @@ MAX_LIMIT = 1000
 _WINDOWS_DAYS = (1, 7)
 """Newest calls are looked for in the last day, then in the week before it, then in all that is older."""
 
+_SEARCHED_DAYS = (1,)
+"""Those that say something have an index of their own, beside which a window costs more than it saves."""
+
 _DAY_US = 86_400_000_000
 
 
@@ -111,7 +114,7 @@ def _newest(
     """As `_keys` in the order of starts, a window of time after another: what is older is mostly not read."""
     top = int(after[0]) if after else time.time_ns() // 1000
     found, above = list[Row](), ""
-    for days in (*_WINDOWS_DAYS, None):
+    for days in (*(_SEARCHED_DAYS if searched else _WINDOWS_DAYS), None):
         part = {**parameters, "above": top}
         window = where + above
         if days is not None:

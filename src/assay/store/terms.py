@@ -120,6 +120,7 @@ def fold_with_origins(text: str) -> Folded:
     return Folded("".join(pieces), [*origins, len(text)])
 
 
+@lru_cache(16_384)
 def without_accents(term: str) -> str:
     """A folded word without the accents of Latin and Cyrillic letters."""
     if term.isascii():
