@@ -147,10 +147,10 @@ def test_a_trace_is_drawn_below_its_parents_also_where_parents_form_a_ring() -> 
     ]
     chart = waterfall(spans, "leaf")
     assert chart is not None
-    rows = chart.data
-    assert [label.count("·") for label in rows["label"]] == [0, 1, 0, 0, 0]
-    assert set(rows["name"]) == {"leaf", "root", "a", "b", "self"}
-    assert list(rows[rows["counted_elsewhere"]]["name"]) == ["self"]
+    rows = chart.rows["rows"]
+    assert [row["label"].count("·") for row in rows] == [0, 1, 0, 0, 0]
+    assert {row["name"] for row in rows} == {"leaf", "root", "a", "b", "self"}
+    assert [row["name"] for row in rows if row["counted_elsewhere"]] == ["self"]
     assert waterfall([], "x") is None
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import httpx
@@ -23,6 +22,7 @@ import own_scorers
 from assay.client.monitor import Monitor
 from assay.dashboard import cost_charts, figures
 from assay.dashboard.data import Filter
+from assay.dashboard.drawing import Chart
 from assay.dashboard.inert import JOINER, excerpt, inert, one_line
 from assay.dashboard.overview_data import overview
 from assay.quality.watch import MOST_FAILURES
@@ -300,14 +300,28 @@ def test_models_beyond_the_palette_are_taken_together_and_no_cost_is_lost() -> N
     chart = cost_charts.cost_bars(points, 60, "model", "Model")
 
     assert chart is not None
-    rows: list[dict[str, Any]] = chart.data.to_dict("records")
+    rows = chart.rows["rows"]
     assert sum(row["cost"] for row in rows) == pytest.approx(2.1)
     assert sum(row["calls"] for row in rows) == 20
     models = {f"model-{number}" for number in range(14, 21)}
     assert {row["name"] for row in rows} == models | {cost_charts.OTHERS}
-    [data] = chart.to_dict()["datasets"].values()
-    assert {row["model"] for row in data} == models | {None}, "a click on the others asks for no model of that name"
+    assert {row["model"] for row in rows} == models | {None}, "a click on the others asks for no model of that name"
     assert all(row["end"] - row["time"] < timedelta(seconds=60) for row in rows)
+
+
+def test_a_chart_of_other_calls_is_drawn_by_the_same_specification_which_holds_none_of_them() -> None:
+    def drawn(minute: int, model: str, cost: float) -> Chart:
+        point = {"bucket": f"2026-11-23T12:{minute:02}:00Z", "group": model, "cost_usd": cost, "calls": 7}
+        chart = cost_charts.cost_bars([point], 60, "model", "Model")
+        assert chart is not None
+        return chart
+
+    first, second, other = drawn(0, "a", 0.25), drawn(1, "a", 0.5), drawn(0, "b", 0.25)
+
+    assert first.specification is second.specification
+    assert first.specification["data"] == {"name": "rows"}
+    assert first.specification != other.specification, "which models there are is part of a chart's shape"
+    assert [row["cost"] for row in second.rows["rows"]] == [0.5]
 
 
 def link(server: Server, project: str, **chosen: str) -> str:

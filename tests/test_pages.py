@@ -210,7 +210,7 @@ def test_budgets_are_drawn_in_parts_of_their_amount() -> None:
     budget = {"name": "b", "per": "", "value": "", "amount_usd": 10.0, "spent_usd": 4.0, "share": 0.4}
     known = budget | {"forecast_usd": 12.0, "low": 9.0, "high": 15.0, "chance": 0.9, "state": "at risk"}
     young = budget | {"forecast_usd": 5.0, "low": None, "high": None, "chance": None, "state": "ok"}
-    rows = cost_charts.budget_bars([known, young | {"name": "young"}]).layer[0].data.to_dict("records")
+    rows = cost_charts.budget_bars([known, young | {"name": "young"}]).rows["rows"]
     assert [(row["share"], row["forecast"], row["low"], row["high"]) for row in rows[:1]] == [(0.4, 1.2, 0.9, 1.5)]
     assert rows[1]["likely"].startswith("unknown")
     unpriced = {"bucket": "2026-11-25T00:00:00Z", "group": "a", "cost_usd": None}

@@ -9,6 +9,7 @@ import streamlit as st
 from assay.dashboard import figures
 from assay.dashboard.cost_charts import budget_bars
 from assay.dashboard.data import Answer
+from assay.dashboard.drawing import draw
 from assay.dashboard.inert import inert
 
 MOST = 12
@@ -36,11 +37,7 @@ def budgets(found: list[Answer]) -> None:
             return
         ordered = sorted(found, key=lambda one: (list(_SIGNS).index(one["state"]), -one["share"]))
         shown = ordered[:MOST]
-        st.altair_chart(
-            budget_bars(shown),
-            key="budgets",
-            alt="Spent, and expected by the end of the period, of each budget",
-        )
+        draw(budget_bars(shown), "budgets", "Spent, and expected by the end of the period, of each budget")
         for one in shown[:5]:
             st.markdown(f"{_SIGNS[one['state']]} {inert(one['sentence'])}  \n:small[:gray[{inert(_more(one))}]]")
         if len(ordered) > len(shown):

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import altair as alt
-import pandas as pd
 
 from assay.dashboard import figures
 from assay.dashboard.axes import finished, legend, time_axis, time_tooltip
 from assay.dashboard.clicks import bucket, clickable
+from assay.dashboard.drawing import Chart, chart, marks, specified
 from assay.dashboard.gaps import broken
 from assay.dashboard.inert import excerpt
 from assay.palette import AMBER, BLUE, GREY, RED, SCORE_COLOURS
@@ -32,7 +32,6 @@ DURATION_LABEL = "datum.value >= 1000 ? format(datum.value / 1000, '~g') + ' s' 
 """How a chart writes milliseconds on an axis."""
 
 Answer = Mapping[str, Any]
-Chart = alt.Chart | alt.LayerChart
 
 
 def quality_lines(points: Sequence[Answer], bucket_seconds: int | None, incidents: Iterable[Answer]) -> Chart | None:
@@ -43,15 +42,22 @@ def quality_lines(points: Sequence[Answer], bucket_seconds: int | None, incident
     rows = broken(_scores(points, bucket_seconds), bucket_seconds, "score")
     if not rows:
         return None
+    known = in_order({row["score"] for row in rows}, [figures.name(name) for name in SCORE_COLOURS])
+    times = [row["time"] for row in rows]
+    began = _began(incidents, min(times), max(times))
+    return chart(_quality_lines(tuple(known), bool(began)), rows, **({"incidents": began} if began else {}))
+
+
+@specified
+def _quality_lines(scores: tuple[str, ...], incidents: bool) -> Any:
     colours = {figures.name(name): colour for name, colour in SCORE_COLOURS.items()}
-    known = in_order({row["score"] for row in rows}, list(colours))
     scale = alt.Scale(domain=[0, 1], clamp=True)
-    base = alt.Chart(pd.DataFrame(rows)).encode(
+    base = marks().encode(
         x=time_axis("time"),
         color=alt.Color(
             "score:N",
             title=None,
-            scale=alt.Scale(domain=known, range=[colours.get(name, GREY) for name in known]),
+            scale=alt.Scale(domain=list(scores), range=[colours.get(name, GREY) for name in scores]),
             legend=legend(columns=3),
         ),
     )
@@ -68,9 +74,17 @@ def quality_lines(points: Sequence[Answer], bucket_seconds: int | None, incident
             alt.Tooltip("utc:N", title="UTC"),
         ],
     )
-    times = [row["time"] for row in rows]
-    rules = _incident_rules(incidents, min(times), max(times))
+    rules = [_incident_rules()] if incidents else []
     return finished(alt.layer(bands, lines, clickable(dots, "since", "until", nearest=True), *rules))
+
+
+def _incident_rules() -> alt.Chart:
+    told = [alt.Tooltip(f"{name}:N", title=name.capitalize()) for name in ("rule", "group", "severity", "message")]
+    return (
+        marks("incidents")
+        .mark_rule(strokeDash=[5, 3], strokeWidth=2, color=RED)
+        .encode(x="time:T", tooltip=[*told, alt.Tooltip("utc:N", title="UTC")])
+    )
 
 
 def _scores(points: Iterable[Answer], bucket_seconds: int | None) -> list[dict[str, Any]]:
@@ -89,8 +103,8 @@ def _scores(points: Iterable[Answer], bucket_seconds: int | None) -> list[dict[s
     ]
 
 
-def _incident_rules(incidents: Iterable[Answer], first: Any, last: Any) -> list[alt.Chart]:
-    rows = [
+def _began(incidents: Iterable[Answer], first: Any, last: Any) -> list[dict[str, Any]]:
+    return [
         {
             "time": begun["time"],
             "utc": begun["utc"],
@@ -101,14 +115,6 @@ def _incident_rules(incidents: Iterable[Answer], first: Any, last: Any) -> list[
         }
         for one in incidents
         if one["firing_at"] and first <= (begun := bucket(one["firing_at"], None))["time"] <= last
-    ]
-    if not rows:
-        return []
-    told = [alt.Tooltip(f"{name}:N", title=name.capitalize()) for name in ("rule", "group", "severity", "message")]
-    return [
-        alt.Chart(pd.DataFrame(rows))
-        .mark_rule(strokeDash=[5, 3], strokeWidth=2, color=RED)
-        .encode(x="time:T", tooltip=[*told, alt.Tooltip("utc:N", title="UTC")])
     ]
 
 

@@ -10,6 +10,7 @@ import altair as alt
 import streamlit as st
 
 from assay.dashboard.data import FILTERS
+from assay.dashboard.drawing import Chart, draw
 from assay.dashboard.visit import go
 
 _MARK = "mark"
@@ -38,9 +39,9 @@ def clickable(marks: Any, *fields: str, nearest: bool = False) -> Any:
     )
 
 
-def chart(drawn: Any, key: str, alt_text: str, place: str = "conversations") -> None:
+def draw_clickable(drawn: Chart, key: str, alt_text: str, place: str = "conversations") -> None:
     """Draw a chart whose marks are `clickable`; a click shows `place` next."""
-    event: Any = st.altair_chart(drawn, key=key, alt=alt_text, on_select="rerun", selection_mode=_MARK)
+    event = draw(drawn, key, alt_text, selection=_MARK)
     marked: list[Mapping[str, Any]] = event["selection"].get(_MARK) or []
     if marked:
         address = {name: str(value) for name, value in marked[0].items() if name in ADDRESS and value is not None}

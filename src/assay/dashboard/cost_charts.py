@@ -8,13 +8,13 @@ from datetime import timedelta
 from typing import Any
 
 import altair as alt
-import pandas as pd
 
 from assay.dashboard import figures
 from assay.dashboard.axes import dollar_axis, finished, legend, rows_height, time_axis, time_tooltip
-from assay.dashboard.charts import SHARE_OF_BUCKET, Chart
+from assay.dashboard.charts import SHARE_OF_BUCKET
 from assay.dashboard.clicks import ADDRESS, bucket, clickable
 from assay.dashboard.data import Answer
+from assay.dashboard.drawing import Chart, chart, marks, specified
 from assay.dashboard.inert import excerpt
 from assay.palette import AMBER, BLUE, GREY, MODEL_COLOURS, RED, TEAL
 
@@ -31,8 +31,13 @@ def cost_bars(points: Sequence[Answer], bucket_seconds: int, by: str, title: str
     if not rows:
         return None
     names = sorted({row["name"] for row in rows}, key=lambda name: (name == OTHERS, name))
+    return chart(_cost_bars(tuple(names), by, title), rows)
+
+
+@specified
+def _cost_bars(names: tuple[str, ...], by: str, title: str) -> Any:
     bars = (
-        alt.Chart(pd.DataFrame(rows))
+        marks()
         .mark_bar(orient="vertical")
         .encode(
             x=time_axis("time"),
@@ -41,7 +46,7 @@ def cost_bars(points: Sequence[Answer], bucket_seconds: int, by: str, title: str
             color=alt.Color(
                 "name:N",
                 title=None,
-                scale=alt.Scale(domain=names, range=list(MODEL_COLOURS[: len(names)])),
+                scale=alt.Scale(domain=list(names), range=list(MODEL_COLOURS[: len(names)])),
                 legend=legend(columns=2),
             ),
             tooltip=[
@@ -58,10 +63,14 @@ def cost_bars(points: Sequence[Answer], bucket_seconds: int, by: str, title: str
 
 def budget_bars(budgets: Sequence[Answer]) -> Chart:
     """Of each budget what is spent, and what will be by the end of its period, in parts of its amount."""
-    told = [_budget_row(one) for one in budgets]
-    rows = pd.DataFrame(told)
-    most = max(1.1, *(one[end] or 0 for one in told for end in ("share", "forecast", "high")))
-    scale = alt.Scale(domain=[0, min(most, 3) * 1.02], clamp=True)
+    rows = [_budget_row(one) for one in budgets]
+    most = max(1.1, *(row[end] or 0 for row in rows for end in ("share", "forecast", "high")))
+    return chart(_budget_bars(len(rows), min(most, 3) * 1.02), rows, amounts=[{"at": 1.0}])
+
+
+@specified
+def _budget_bars(budgets: int, most: float) -> Any:
+    scale = alt.Scale(domain=[0, most], clamp=True)
     tooltip = [
         alt.Tooltip("budget:N", title="Budget"),
         alt.Tooltip("spent:N", title="Spent"),
@@ -69,7 +78,7 @@ def budget_bars(budgets: Sequence[Answer]) -> Chart:
         alt.Tooltip("likely:N", title="95% range"),
         alt.Tooltip("chance:N", title="Chance to exceed it"),
     ]
-    base = alt.Chart(rows).encode(
+    base = marks().encode(
         y=alt.Y("budget:N", title=None, sort=None, axis=alt.Axis(labelLimit=220, ticks=False, domain=False)),
         color=alt.Color(
             "state:N",
@@ -83,8 +92,8 @@ def budget_bars(budgets: Sequence[Answer]) -> Chart:
     spent = base.mark_bar(size=12).encode(x=alt.X("share:Q", title="Of the budget", scale=scale, axis=axis))
     ranges = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", scale=scale), x2="high:Q")
     ends = base.mark_point(size=70, filled=False, strokeWidth=2).encode(x=alt.X("forecast:Q", scale=scale))
-    amount = alt.Chart(pd.DataFrame({"at": [1.0]})).mark_rule(color=GREY, strokeDash=[4, 3]).encode(x="at:Q")
-    return finished(alt.layer(spent, ranges, ends, amount), rows_height(len(rows)) + 30)
+    amount = marks("amounts").mark_rule(color=GREY, strokeDash=[4, 3]).encode(x="at:Q")
+    return finished(alt.layer(spent, ranges, ends, amount), rows_height(budgets) + 30)
 
 
 def other_models(models: Sequence[Answer]) -> Chart | None:
@@ -95,10 +104,13 @@ def other_models(models: Sequence[Answer]) -> Chart | None:
         if one["then_usd"] is not None
         for which, key in (("as it was", "now_usd"), ("with this model", "then_usd"))
     ]
-    if not rows:
-        return None
-    bars = (
-        alt.Chart(pd.DataFrame(rows))
+    return chart(_other_models(len(rows)), rows) if rows else None
+
+
+@specified
+def _other_models(bars: int) -> Any:
+    pairs = (
+        marks()
         .mark_bar()
         .encode(
             y=alt.Y("model:N", title=None, sort=None, axis=alt.Axis(labelLimit=220, ticks=False, domain=False)),
@@ -118,7 +130,7 @@ def other_models(models: Sequence[Answer]) -> Chart | None:
             ],
         )
     )
-    return finished(bars, rows_height(len(rows)) + 30)
+    return finished(pairs, rows_height(bars) + 30)
 
 
 def money_format(most: float | None) -> str:

@@ -11,6 +11,7 @@ from assay.client.monitor import Monitor
 from assay.dashboard import figures
 from assay.dashboard.charts import in_order
 from assay.dashboard.data import Answer
+from assay.dashboard.drawing import draw
 from assay.dashboard.feedback import is_thumb, thumbs
 from assay.dashboard.inert import excerpt, inert
 from assay.dashboard.panels import metric
@@ -134,9 +135,9 @@ def _trace(monitor: Monitor, call: Answer) -> None:
     except AssayError as error:
         st.caption(inert(str(error)))
         return
-    chart = waterfall(spans, call["span_id"])
-    if chart is not None:
-        st.altair_chart(chart, key="trace", alt="The spans of the trace over time")
+    drawn = waterfall(spans, call["span_id"])
+    if drawn is not None:
+        draw(drawn, "trace", "The spans of the trace over time")
     if len(spans) > MOST_SPANS:
         st.caption(f"The first {MOST_SPANS} of {len(spans):,} spans.")
     told_again = sum(bool(span["duplicate_of"]) for span in spans)

@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any
 
 import altair as alt
-import pandas as pd
 
 from assay.dashboard import figures
-from assay.dashboard.charts import DURATION_LABEL, Answer, Chart
+from assay.dashboard.charts import DURATION_LABEL, Answer
+from assay.dashboard.drawing import Chart, chart, marks, specified
 from assay.palette import AMBER, BLUE, GREY
 
 MEASURED, ESTIMATED = "measured", "estimated"
@@ -31,11 +31,14 @@ def performance_lines(measured: Iterable[Answer], estimated: Iterable[Answer], m
         *(_point(point, point["figures"].get(metric), MEASURED) for point in measured),
         *(_point(point, point.get(metric), ESTIMATED) for point in estimated),
     ]
-    frame = pd.DataFrame([row for row in rows if row])
-    if frame.empty:
-        return None
+    known = [row for row in rows if row]
+    return chart(_performance_lines(metric), known) if known else None
+
+
+@specified
+def _performance_lines(metric: str) -> Any:
     axis = alt.Axis(format=_TIMES, tickCount=6, labelOverlap=True, grid=False)
-    base = alt.Chart(frame).encode(
+    base = marks().encode(
         x=alt.X("time:T", title=None, axis=axis), color=alt.Color("by:N", scale=_COLOURS, legend=_LEGEND)
     )
     scale = alt.Scale(zero=False, nice=True)
@@ -56,14 +59,18 @@ def performance_lines(measured: Iterable[Answer], estimated: Iterable[Answer], m
 
 def reliability(curve: Iterable[Answer]) -> Chart:
     """How often the model was right at each confidence, with 95% intervals; on the dashed line it is as it says."""
-    frame = pd.DataFrame([*curve])
+    return chart(_reliability(), [{**point} for point in curve], ideal=[{"x": 0, "y": 0}, {"x": 1, "y": 1}])
+
+
+@specified
+def _reliability() -> Any:
     scale = alt.Scale(domain=[0, 1])
     ideal = (
-        alt.Chart(pd.DataFrame({"x": [0, 1], "y": [0, 1]}))
+        marks("ideal")
         .mark_line(strokeDash=[4, 4], color=GREY)
         .encode(x=alt.X("x:Q", scale=scale, title="Confidence"), y=alt.Y("y:Q", scale=scale, title="Share right"))
     )
-    base = alt.Chart(frame).encode(x=alt.X("confidence:Q", scale=scale))
+    base = marks().encode(x=alt.X("confidence:Q", scale=scale))
     ends = base.mark_rule(color=BLUE, opacity=0.5).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q")
     dots = base.mark_circle(color=BLUE, size=60, opacity=1).encode(
         y=alt.Y("accuracy:Q", scale=scale),
@@ -94,13 +101,19 @@ def shape(feature: Answer) -> Chart:
         for side in ("reference", "current")
     ]
     named = len(of["labels"]) <= _NAMED_BINS
+    return chart(_shape(None if named else f"{of['labels'][0]} … {of['labels'][-1]}"), rows)
+
+
+@specified
+def _shape(ends: str | None) -> Any:
+    """`ends` tells of bins that are not named each."""
+    named = ends is None
     axis = alt.Axis(labelLimit=60, labelAngle=0, labels=named, ticks=named)
-    title = None if named else f"{of['labels'][0]} … {of['labels'][-1]}"
     return (
-        alt.Chart(pd.DataFrame(rows))
+        marks()
         .mark_bar(orient="vertical")
         .encode(
-            x=alt.X("bin:N", sort=alt.SortField("place"), title=title, axis=axis),
+            x=alt.X("bin:N", sort=alt.SortField("place"), title=ends, axis=axis),
             xOffset=alt.XOffset("sample:N", sort=["reference", "now"]),
             y=alt.Y("share:Q", title=None, axis=alt.Axis(format="%", tickCount=3)),
             color=alt.Color(
@@ -125,11 +138,14 @@ def latency_dots(latencies: Mapping[str, Mapping[str, float | None]]) -> Chart |
         for level, value in latencies[key].items()
         if value
     ]
-    if not rows:
-        return None
+    return chart(_latency_dots(), rows) if rows else None
+
+
+@specified
+def _latency_dots() -> Any:
     axis = alt.Axis(labelExpr=DURATION_LABEL, grid=True, tickCount=5)
     return (
-        alt.Chart(pd.DataFrame(rows))
+        marks()
         .mark_circle(size=110, opacity=1)
         .encode(
             x=alt.X("ms:Q", scale=alt.Scale(type="log", nice=True), title=None, axis=axis),
@@ -148,10 +164,13 @@ def cost_bars(aspect: Answer) -> Chart | None:
         for key, side in (("classical", CLASSICAL), ("llm", LLM))
         if aspect[key]["value"]
     ]
-    if not rows:
-        return None
+    return chart(_cost_bars(), rows) if rows else None
+
+
+@specified
+def _cost_bars() -> Any:
     return (
-        alt.Chart(pd.DataFrame(rows))
+        marks()
         .mark_circle(size=130, opacity=1)
         .encode(
             x=alt.X(
@@ -172,9 +191,12 @@ def shares(aspect: Answer) -> Chart | None:
         for key, side in (("classical", CLASSICAL), ("llm", LLM))
         if aspect[key]["value"] is not None
     ]
-    if not rows:
-        return None
-    base = alt.Chart(pd.DataFrame(rows)).encode(
+    return chart(_shares(), rows) if rows else None
+
+
+@specified
+def _shares() -> Any:
+    base = marks().encode(
         y=alt.Y("side:N", title=None, sort=[CLASSICAL, LLM]),
         color=alt.Color("side:N", scale=_SIDES, legend=None),
     )
@@ -193,7 +215,7 @@ def shares(aspect: Answer) -> Chart | None:
     return _layered(ends, dots, height=110)
 
 
-def _layered(*charts: Any, height: int) -> Chart:
+def _layered(*charts: Any, height: int) -> Any:
     together: Any = alt.layer(*charts)
     return together.properties(height=height)
 

@@ -9,6 +9,7 @@ import streamlit as st
 
 from assay.dashboard import figures
 from assay.dashboard.data import Answer
+from assay.dashboard.drawing import draw
 from assay.dashboard.inert import excerpt, inert
 from assay.dashboard.model_charts import (
     cost_bars,
@@ -61,9 +62,9 @@ def performance_panel(visit: Visit, model: str, asked: dict[str, Any]) -> None:
                 key="metric",
                 bind="query-params",
             )
-            chart = performance_lines(measured["points"], estimated["points"], metric or over_time[0])
-            if chart is not None:
-                st.altair_chart(chart, key="over-time", alt="Performance over time with 95% bands")
+            drawn = performance_lines(measured["points"], estimated["points"], metric or over_time[0])
+            if drawn is not None:
+                draw(drawn, "over-time", "Performance over time with 95% bands")
         else:
             st.caption("Neither enough labels to measure, nor what is needed to estimate.")
     with narrow, st.container(border=True):
@@ -76,7 +77,7 @@ def performance_panel(visit: Visit, model: str, asked: dict[str, Any]) -> None:
     if curve := measured["figures"].get("reliability"):
         with st.container(border=True):
             st.markdown("**Is it as sure as it is right?**")
-            st.altair_chart(reliability(curve), key="reliability", alt="Share right by confidence")
+            draw(reliability(curve), "reliability", "Share right by confidence")
 
 
 def drift_panel(visit: Visit, model: str, asked: dict[str, Any]) -> None:
@@ -97,7 +98,7 @@ def drift_panel(visit: Visit, model: str, asked: dict[str, Any]) -> None:
         for place, feature in enumerate([one for one in found["features"] if one["shape"]][:SHAPES]):
             with st.container(border=True, width=_SHAPE_WIDTH):
                 st.markdown(f"**{inert(excerpt(feature['feature'], 40))}**")
-                st.altair_chart(shape(feature), key=f"shape-{place}", alt="Histogram of reference and now")
+                draw(shape(feature), f"shape-{place}", "Histogram of reference and now")
     st.caption(_HOW)
 
 
@@ -195,13 +196,13 @@ def comparison_panel(visit: Visit, model: str, asked: dict[str, Any]) -> None:
         "Same input, different output": shares(by_key["determinism"]),
     }
     columns = st.columns(2)
-    for place, (title, chart) in enumerate(charts.items()):
+    for place, (title, drawn) in enumerate(charts.items()):
         with columns[place % 2], st.container(border=True):
             st.markdown(f"**{title}**")
-            if chart is None:
+            if drawn is None:
                 st.caption("Not known of either.")
             else:
-                st.altair_chart(chart, key=f"compared-{place}", alt=f"{title} of both")
+                draw(drawn, f"compared-{place}", f"{title} of both")
 
 
 def conversation_drift_panel(visit: Visit) -> None:
@@ -237,7 +238,7 @@ def conversation_drift_panel(visit: Visit) -> None:
         for place, feature in enumerate([one for one in found["features"] if one["drifted"] and one["shape"]][:SHAPES]):
             with st.container(border=True, width=_SHAPE_WIDTH):
                 st.markdown(f"**{inert(excerpt(feature['feature'], 40))}**")
-                st.altair_chart(shape(feature), key=f"llm-shape-{place}", alt="Histogram before and now")
+                draw(shape(feature), f"llm-shape-{place}", "Histogram before and now")
     st.caption(_HOW)
 
 

@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from assay.dashboard import figures
 from assay.dashboard.charts import quality_lines
-from assay.dashboard.clicks import chart
+from assay.dashboard.clicks import draw_clickable
 from assay.dashboard.cost_charts import cost_bars
 from assay.dashboard.data import Answer
 from assay.dashboard.incidents import SEVERITIES
@@ -41,7 +41,9 @@ def quality(overview: Overview) -> None:
         if drawn is None:
             st.caption("No scores yet: a conversation is scored within seconds after it is stored.")
         else:
-            chart(drawn, "quality", "Mean scores over time, from 0 to 1; a dashed line where an incident began")
+            draw_clickable(
+                drawn, "quality", "Mean scores over time, from 0 to 1; a dashed line where an incident began"
+            )
 
 
 def cost(overview: Overview) -> None:
@@ -51,7 +53,7 @@ def cost(overview: Overview) -> None:
         if drawn is None:
             st.caption("No call with a known price in this time.")
         else:
-            chart(drawn, "cost", "Cost in US dollars over time, stacked by model")
+            draw_clickable(drawn, "cost", "Cost in US dollars over time, stacked by model")
 
 
 def volume(overview: Overview) -> None:
@@ -61,7 +63,7 @@ def volume(overview: Overview) -> None:
         if drawn is None:
             st.caption("No call in this time.")
         else:
-            chart(drawn, "volume", "Calls over time, failed ones apart")
+            draw_clickable(drawn, "volume", "Calls over time, failed ones apart")
 
 
 def latency(overview: Overview) -> None:
@@ -71,7 +73,7 @@ def latency(overview: Overview) -> None:
         if drawn is None:
             st.caption("No conversation in this time.")
         else:
-            chart(drawn, "latency", "Percentiles of latency over time, on a logarithmic scale")
+            draw_clickable(drawn, "latency", "Percentiles of latency over time, on a logarithmic scale")
 
 
 def distribution(overview: Overview) -> None:
@@ -81,7 +83,7 @@ def distribution(overview: Overview) -> None:
             st.caption("No conversation in this time.")
             return
         marks = {name: overview.usage[f"{name}_latency_ms"] for name in ("p50", "p95", "p99")}
-        chart(
+        draw_clickable(
             latency_bars(overview.latencies, marks), "distribution", "Conversations by latency, on a logarithmic scale"
         )
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import altair as alt
-import pandas as pd
 import streamlit as st
 
 from assay.client.monitor import Monitor
 from assay.dashboard import figures
 from assay.dashboard.axes import finished, time_axis
-from assay.dashboard.charts import Chart
 from assay.dashboard.clicks import bucket
 from assay.dashboard.data import Answer
+from assay.dashboard.drawing import Chart, chart, draw, marks, specified
 from assay.dashboard.incidents import when
 from assay.dashboard.inert import excerpt, inert
 from assay.palette import BLUE, GREY, RED
@@ -73,7 +72,7 @@ def _rule(rule: Answer, until: str, figure: str) -> None:
         st.caption("Too few calls in this time for the rule to say anything.")
     else:
         group = f" Drawn for {rule['group']}." if rule["group"] else ""
-        st.altair_chart(drawn, key=f"course-{rule['rule']}", alt="The rule's figure over time, and when it would fire")
+        draw(drawn, f"course-{rule['rule']}", "The rule's figure over time, and when it would fire")
         st.caption(inert(f"{_drawn(rule)}. Red: it would have fired.{group}"))
     rows = [
         {
@@ -107,9 +106,17 @@ def _drawn(rule: Answer) -> str:
 def course(rule: Answer, until: str, figure: str) -> Chart | None:
     """The figure, its band and what it is compared to over time, episodes shaded; None where nothing is known."""
     rows = [{**bucket(point["at"], None), **point} for point in rule["course"] if point["value"] is not None]
-    if not rows:
-        return None
-    base = alt.Chart(pd.DataFrame(rows)).encode(x=time_axis("time"))
+    fired = [
+        {"from": bucket(one["fired_at"], None)["time"], "to": bucket(one["resolved_at"] or until, None)["time"]}
+        for one in rule["episodes"]
+        if one["group"] == rule["group"]
+    ]
+    return chart(_course(figure, bool(fired)), rows, **({"fired": fired} if fired else {})) if rows else None
+
+
+@specified
+def _course(figure: str, fired: bool) -> Any:
+    base = marks().encode(x=time_axis("time"))
     scale = alt.Scale(zero=False, nice=True)
     band = base.mark_area(opacity=0.16, color=BLUE).encode(y=alt.Y("low:Q", scale=scale, title=figure), y2="high:Q")
     limit = base.mark_line(strokeDash=[5, 3], color=GREY, strokeWidth=2).encode(y=alt.Y("usual:Q", scale=scale))
@@ -125,12 +132,5 @@ def course(rule: Answer, until: str, figure: str) -> Chart | None:
             alt.Tooltip("utc:N", title="UTC"),
         ],
     )
-    own = [one for one in rule["episodes"] if one["group"] == rule["group"]]
-    fired = pd.DataFrame(
-        [
-            {"from": bucket(one["fired_at"], None)["time"], "to": bucket(one["resolved_at"] or until, None)["time"]}
-            for one in own
-        ]
-    )
-    shades = [alt.Chart(fired).mark_rect(color=RED, opacity=0.2).encode(x="from:T", x2="to:T")] if own else []
+    shades = [marks("fired").mark_rect(color=RED, opacity=0.2).encode(x="from:T", x2="to:T")] if fired else []
     return finished(alt.layer(*shades, band, limit, line), _HEIGHT)

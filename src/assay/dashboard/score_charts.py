@@ -7,12 +7,11 @@ from datetime import datetime
 from typing import Any
 
 import altair as alt
-import pandas as pd
 
 from assay.dashboard import figures
 from assay.dashboard.axes import finished, rows_height, time_axis, time_tooltip
-from assay.dashboard.charts import Chart
 from assay.dashboard.data import Answer
+from assay.dashboard.drawing import Chart, chart, marks, specified
 from assay.dashboard.inert import excerpt
 from assay.palette import GREY, SCORE_COLOURS
 
@@ -30,24 +29,24 @@ def histogram(found: Answer, *, small: bool = False) -> Chart | None:
     """Calls by value; None where no value is known. A small one has no axes: it shows a shape."""
     if not found["n"]:
         return None
-    rows = pd.DataFrame([{**one, "range": f"{one['low']:.2f} to {one['high']:.2f}"} for one in found["bins"]])
+    rows = [{**one, "range": f"{one['low']:.2f} to {one['high']:.2f}"} for one in found["bins"]]
+    return chart(_histogram(found["name"], small, found["bins"][0]["low"], found["bins"][-1]["high"]), rows)
+
+
+@specified
+def _histogram(score: str, small: bool, low: float, high: float) -> Any:
+    ends = alt.Axis(values=[low, high], grid=False, ticks=False, domain=False)
     bars = (
-        alt.Chart(rows)
-        .mark_bar(color=colour(found["name"]), binSpacing=1)
+        marks()
+        .mark_bar(color=colour(score), binSpacing=1)
         .encode(
-            x=alt.X(
-                "low:Q", bin="binned", title=None if small else "Value", axis=_ends(found) if small else alt.Axis()
-            ),
+            x=alt.X("low:Q", bin="binned", title=None if small else "Value", axis=ends if small else alt.Axis()),
             x2="high:Q",
             y=alt.Y("calls:Q", title=None if small else "Calls", axis=None if small else alt.Axis(tickMinStep=1)),
             tooltip=[alt.Tooltip("range:N", title="Value"), alt.Tooltip("calls:Q", title="Calls", format=",")],
         )
     )
     return finished(bars, SMALL if small else LARGE)
-
-
-def _ends(found: Answer) -> alt.Axis:
-    return alt.Axis(values=[found["bins"][0]["low"], found["bins"][-1]["high"]], grid=False, ticks=False, domain=False)
 
 
 def trend(points: Sequence[Answer], score: str) -> Chart | None:
@@ -66,8 +65,14 @@ def trend(points: Sequence[Answer], score: str) -> Chart | None:
     ]
     if not rows:
         return None
-    base = alt.Chart(pd.DataFrame(rows)).encode(x=time_axis("time"))
-    scale = _scale([row[end] for row in rows for end in ("mean", "low", "high")])
+    within = _within([row[end] for row in rows for end in ("mean", "low", "high")])
+    return chart(_trend(score, within), rows)
+
+
+@specified
+def _trend(score: str, within: bool) -> Any:
+    base = marks().encode(x=time_axis("time"))
+    scale = alt.Scale(domain=[0, 1], clamp=True) if within else alt.Scale(zero=False)
     band = base.mark_area(opacity=0.16, color=colour(score)).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q")
     line = base.mark_line(
         color=colour(score), strokeWidth=2, point=alt.OverlayMarkDef(size=18, filled=True, color=colour(score))
@@ -87,14 +92,17 @@ def by_group(groups: Sequence[Answer], score: str) -> Chart | None:
     """A point and its 95% interval for each group, in their order; each with `group`, `mean`, `low`, `high`, `n`."""
     if not groups:
         return None
-    rows = pd.DataFrame(
-        [
-            {**one, "group": excerpt(one["group"], 60) or NO_NAME, "likely": likely(one["low"], one["high"])}
-            for one in groups
-        ]
-    )
+    rows = [
+        {**one, "group": excerpt(one["group"], 60) or NO_NAME, "likely": likely(one["low"], one["high"])}
+        for one in groups
+    ]
+    return chart(_by_group(score, len(rows)), rows)
+
+
+@specified
+def _by_group(score: str, groups: int) -> Any:
     scale = alt.Scale(zero=False, nice=True)
-    base = alt.Chart(rows).encode(
+    base = marks().encode(
         y=alt.Y("group:N", title=None, sort=None, axis=alt.Axis(labelLimit=240, ticks=False, domain=False)),
         tooltip=[
             alt.Tooltip("group:N", title="Group"),
@@ -109,7 +117,7 @@ def by_group(groups: Sequence[Answer], score: str) -> Chart | None:
     points = base.mark_point(color=colour(score), filled=True, size=80, opacity=1).encode(
         x=alt.X("mean:Q", scale=scale)
     )
-    return finished(alt.layer(ranges, points), rows_height(len(rows)))
+    return finished(alt.layer(ranges, points), rows_height(groups))
 
 
 def likely(low: float | None, high: float | None) -> str:
@@ -117,11 +125,9 @@ def likely(low: float | None, high: float | None) -> str:
     return "unknown: too few sessions" if low is None or high is None else f"{low:.3f} to {high:.3f}"
 
 
-def _scale(values: Sequence[float | None]) -> alt.Scale:
-    """From 0 to 1 for what is between them, so that two pictures compare; else what there is."""
-    known = [value for value in values if value is not None]
-    within = min(known) >= 0 and max(known) <= 1
-    return alt.Scale(domain=[0, 1], clamp=True) if within else alt.Scale(zero=False)
+def _within(values: Sequence[float | None]) -> bool:
+    """Whether all are from 0 to 1: their picture has that scale then, so that two compare."""
+    return all(0 <= value <= 1 for value in values if value is not None)
 
 
 def title(found: Answer | Any) -> str:

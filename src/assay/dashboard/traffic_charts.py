@@ -7,12 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 import altair as alt
-import pandas as pd
 
 from assay.dashboard import figures
 from assay.dashboard.axes import finished, legend, time_axis, time_tooltip
-from assay.dashboard.charts import DURATION_LABEL, SHARE_OF_BUCKET, Answer, Chart
+from assay.dashboard.charts import DURATION_LABEL, SHARE_OF_BUCKET, Answer
 from assay.dashboard.clicks import bucket, clickable
+from assay.dashboard.drawing import Chart, chart, marks, specified
 from assay.dashboard.gaps import broken
 from assay.palette import AMBER, BLUE, RED, TEAL
 
@@ -35,9 +35,12 @@ def latency_lines(points: Sequence[Answer], bucket_seconds: int | None) -> Chart
         for name in PERCENTILES
         if point[f"{name}_latency_ms"] is not None
     ]
-    if not rows:
-        return None
-    base = alt.Chart(pd.DataFrame(broken(rows, bucket_seconds, "percentile"))).encode(
+    return chart(_latency_lines(), broken(rows, bucket_seconds, "percentile")) if rows else None
+
+
+@specified
+def _latency_lines() -> Any:
+    base = marks().encode(
         x=time_axis("time"),
         y=alt.Y("ms:Q", title="Latency", scale=alt.Scale(type="log", nice=False), axis=_duration_axis()),
         color=_percentile_colours(list(PERCENTILES)),
@@ -72,10 +75,13 @@ def volume_bars(points: Sequence[Answer], bucket_seconds: int | None) -> Chart |
         )
         if calls
     ]
-    if not rows:
-        return None
+    return chart(_volume_bars(), rows) if rows else None
+
+
+@specified
+def _volume_bars() -> Any:
     bars = (
-        alt.Chart(pd.DataFrame(rows))
+        marks()
         .mark_bar(orient="vertical")
         .encode(
             x=time_axis("time"),
@@ -100,11 +106,19 @@ def volume_bars(points: Sequence[Answer], bucket_seconds: int | None) -> Chart |
     return finished(clickable(bars, "since", "until", "status"))
 
 
-def latency_bars(bins: Iterable[Answer], marks: Mapping[str, float | None]) -> Chart:
+def latency_bars(bins: Iterable[Answer], marked: Mapping[str, float | None]) -> Chart:
     """How many conversations took how long, on a logarithmic scale, with percentiles marked on it."""
+    rows = [{**bin, "took": _took(bin), **_bounds(bin)} for bin in bins]
+    known = {name: ms for name, ms in marked.items() if ms is not None}
+    percentiles = [{"percentile": name, "ms": ms, "took": figures.milliseconds(ms)} for name, ms in known.items()]
+    return chart(_latency_bars(tuple(known)), rows, **({"percentiles": percentiles} if known else {}))
+
+
+@specified
+def _latency_bars(percentiles: tuple[str, ...]) -> Any:
     scale = alt.Scale(type="log", nice=False)
     drawn = (
-        alt.Chart(pd.DataFrame([{**bin, "took": _took(bin), **_bounds(bin)} for bin in bins]))
+        marks()
         .mark_bar(color=BLUE, orient="vertical")
         .encode(
             x=alt.X("from_ms:Q", title="Latency", scale=scale, axis=_duration_axis()),
@@ -117,18 +131,14 @@ def latency_bars(bins: Iterable[Answer], marks: Mapping[str, float | None]) -> C
         )
     )
     bars = clickable(drawn, "min_latency_ms", "max_latency_ms")
-    known = {name: ms for name, ms in marks.items() if ms is not None}
-    if not known:
+    if not percentiles:
         return finished(bars)
-    rows: list[dict[str, Any]] = [
-        {"percentile": name, "ms": ms, "took": figures.milliseconds(ms)} for name, ms in known.items()
-    ]
     rules = (
-        alt.Chart(pd.DataFrame(rows))
+        marks("percentiles")
         .mark_rule(strokeWidth=2)
         .encode(
             x=alt.X("ms:Q", scale=scale),
-            color=_percentile_colours(list(known)),
+            color=_percentile_colours(list(percentiles)),
             tooltip=[alt.Tooltip("percentile:N", title="Percentile"), alt.Tooltip("took:N", title="Latency")],
         )
     )

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import altair as alt
-import pandas as pd
 import streamlit as st
 
 from assay.dashboard import figures
-from assay.dashboard.charts import Chart
 from assay.dashboard.data import Answer
+from assay.dashboard.drawing import chart, draw, marks, specified
 from assay.dashboard.inert import inert
 from assay.palette import BLUE, GREY
 
@@ -24,16 +23,16 @@ def agreement(found: Answer) -> None:
     with st.container(border=True):
         st.subheader("Agreement with people", anchor=False)
         if ranked:
-            st.altair_chart(
-                _chart(ranked[:_SHOWN]), key="agreement", alt="Agreement of each score with people's labels"
-            )
+            rows = [_row(one) for one in ranked[:_SHOWN]]
+            drawn = chart(_agreement(len(rows)), rows, chance=[{"at": 0.5}])
+            draw(drawn, "agreement", "Agreement of each score with people's labels")
         for line in [*_spearman(found["scorers"]), *_raters(found["raters"]), _footing(found, ranked)]:
             st.caption(inert(line))
 
 
-def _chart(ranked: list[Answer]) -> Chart:
-    rows = pd.DataFrame([_row(one) for one in ranked])
-    base = alt.Chart(rows).encode(
+@specified
+def _agreement(scores: int) -> Any:
+    base = marks().encode(
         y=alt.Y("score:N", title=None, sort=None, axis=alt.Axis(labelLimit=260, ticks=False, domain=False)),
         tooltip=[
             alt.Tooltip("score:N", title="Score"),
@@ -45,13 +44,13 @@ def _chart(ranked: list[Answer]) -> Chart:
     )
     scale = alt.Scale(domain=[0, 1])
     axis = alt.Axis(values=[0, 0.25, 0.5, 0.75, 1], labelExpr="datum.value == 0.5 ? '0.5 chance' : datum.label")
-    chance = alt.Chart(pd.DataFrame({"at": [0.5]})).mark_rule(color=GREY, strokeDash=[4, 3]).encode(x="at:Q")
+    chance = marks("chance").mark_rule(color=GREY, strokeDash=[4, 3]).encode(x="at:Q")
     ranges = base.mark_rule(color=BLUE, strokeWidth=3, opacity=0.45).encode(
         x=alt.X("low:Q", title=None, scale=scale, axis=axis), x2="high:Q"
     )
     points = base.mark_point(color=BLUE, filled=True, size=90, opacity=1).encode(x=alt.X("auroc:Q", scale=scale))
     layered: Any = alt.layer(chance, ranges, points)
-    return layered.properties(height=_ROW_HEIGHT * len(rows) + 20)
+    return layered.properties(height=_ROW_HEIGHT * scores + 20)
 
 
 def _row(one: Answer) -> Answer:

@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any
 
 import altair as alt
-import pandas as pd
 
 from assay.dashboard import figures
 from assay.dashboard.charts import DURATION_LABEL, Answer
+from assay.dashboard.drawing import Chart, chart, marks, specified
 from assay.dashboard.inert import excerpt
 from assay.palette import AMBER, BLUE, GREY, RED, ROSE, TEAL, VIOLET
 
@@ -28,7 +28,7 @@ _KIND_COLOURS = {
 }
 
 
-def waterfall(spans: Sequence[Answer], chosen: str) -> alt.HConcatChart | None:
+def waterfall(spans: Sequence[Answer], chosen: str) -> Chart | None:
     """Bars over milliseconds since the trace began, children below their parents; None where there is nothing.
 
     The chosen span is marked by an outline; duplicates are pale, their tooltip says where the call is counted.
@@ -41,11 +41,15 @@ def waterfall(spans: Sequence[Answer], chosen: str) -> alt.HConcatChart | None:
         _row(number, depth, span, began, shortest) | {"chosen": span["span_id"] == chosen}
         for number, (depth, span) in enumerate(_nested(spans)[:MOST_SPANS])
     ]
-    frame = pd.DataFrame(rows)
-    kinds = [kind for kind in (*_KIND_COLOURS, "other") if kind in set(frame["kind"])]
+    there = {row["kind"] for row in rows}
+    return chart(_waterfall(tuple(kind for kind in (*_KIND_COLOURS, "other") if kind in there), len(rows)), rows)
+
+
+@specified
+def _waterfall(kinds: tuple[str, ...], spans: int) -> Any:
     place = alt.Y("place:O", axis=None)
     bars = (
-        alt.Chart(frame)
+        marks()
         .mark_bar(height=14, cornerRadius=2, strokeWidth=2)
         .encode(
             x=alt.X("from:Q", title=None, axis=alt.Axis(labelExpr=DURATION_LABEL, tickCount=6)),
@@ -54,7 +58,7 @@ def waterfall(spans: Sequence[Answer], chosen: str) -> alt.HConcatChart | None:
             color=alt.Color(
                 "kind:N",
                 title=None,
-                scale=alt.Scale(domain=kinds, range=[_KIND_COLOURS.get(kind, GREY) for kind in kinds]),
+                scale=alt.Scale(domain=list(kinds), range=[_KIND_COLOURS.get(kind, GREY) for kind in kinds]),
                 legend=alt.Legend(orient="bottom", columns=6, symbolType="square"),
             ),
             opacity=alt.condition("datum.counted_elsewhere", alt.value(0.35), alt.value(1)),
@@ -68,14 +72,14 @@ def waterfall(spans: Sequence[Answer], chosen: str) -> alt.HConcatChart | None:
         )
     )
     labels = (
-        alt.Chart(frame)
+        marks()
         .mark_text(align="left", baseline="middle", dx=0, limit=230, fontSize=12)
         .encode(
             y=place, text="label:N", color=alt.condition("datum.status == 'error'", alt.value(RED), alt.value(GREY))
         )
         .properties(width=240)
     )
-    height = _ROW_HEIGHT * len(rows)
+    height = _ROW_HEIGHT * spans
     return alt.hconcat(labels.properties(height=height), bars.properties(height=height, width=800), spacing=8)
 
 

@@ -11,6 +11,7 @@ import streamlit as st
 from assay.dashboard import figures
 from assay.dashboard.cost_charts import money_format, other_models
 from assay.dashboard.data import Answer
+from assay.dashboard.drawing import draw
 from assay.dashboard.inert import excerpt, inert
 from assay.dashboard.visit import Visit, unanswered
 from assay.errors import AssayError
@@ -56,9 +57,9 @@ def _answer(found: Answer) -> None:
         st.caption("No conversation in this time.")
         return
     models = sorted(found["models"], key=lambda one: (one["then_usd"] is None, one["then_usd"] or 0))
-    chart = other_models(models)
-    if chart is not None:
-        st.altair_chart(chart, key="what-if", alt="Cost of the same calls as they were, and with each model")
+    drawn = other_models(models)
+    if drawn is not None:
+        draw(drawn, "what-if", "Cost of the same calls as they were, and with each model")
     money = money_format(max((one["now_usd"] or 0 for one in models), default=0))
     number = st.column_config.NumberColumn
     st.dataframe(

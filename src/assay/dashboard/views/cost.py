@@ -15,7 +15,7 @@ import streamlit as st
 from assay.client.monitor import Monitor
 from assay.dashboard import figures
 from assay.dashboard.budget_panel import budgets
-from assay.dashboard.clicks import chart
+from assay.dashboard.clicks import draw_clickable
 from assay.dashboard.cost_charts import NO_NAME, cost_bars, money_format
 from assay.dashboard.data import Answer
 from assay.dashboard.inert import excerpt, inert
@@ -136,7 +136,7 @@ def _over_time(trend: Answer, by: str) -> None:
         if drawn is None:
             st.caption("No call with a known price in this time.")
         else:
-            chart(drawn, "cost-over-time", f"Cost in US dollars over time, stacked by {title.lower()}")
+            draw_clickable(drawn, "cost-over-time", f"Cost in US dollars over time, stacked by {title.lower()}")
 
 
 def _table(costs: Answer, visit: Visit) -> None:

@@ -6,7 +6,6 @@ The score and the dimension that are looked at stand in the address (`score`, `s
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -14,6 +13,7 @@ import streamlit as st
 from assay.dashboard import figures
 from assay.dashboard.charts import THUMB, in_order
 from assay.dashboard.data import Answer
+from assay.dashboard.drawing import Chart, draw
 from assay.dashboard.inert import excerpt, inert
 from assay.dashboard.score_charts import MOST_GROUPS, by_group, histogram, likely, title, trend
 from assay.dashboard.score_health import scorer_health
@@ -75,12 +75,13 @@ def _all(names: list[str], scores: dict[str, Answer], spread: dict[str, Answer])
             with st.container(border=True):
                 told = scores.get(name, {})
                 st.markdown(f"**{inert(title(spread[name]))}**  \n{_mean(told)}")
-                chart = histogram(spread[name], small=True)
-                if chart is None:
+                drawn = histogram(spread[name], small=True)
+                if drawn is None:
                     st.caption("No call could be assessed.")
                 else:
-                    alt = f"{figures.name(name)}: calls by value, from the lowest to the highest"
-                    st.altair_chart(chart, key=f"small-{name}", alt=alt)
+                    draw(
+                        drawn, f"small-{name}", f"{figures.name(name)}: calls by value, from the lowest to the highest"
+                    )
                 st.caption(inert(_counts(spread[name])))
 
 
@@ -142,11 +143,11 @@ def _one(visit: Visit, by: str, spread: Answer, told: Answer, *, labelled: bool)
     repeats(visit)
 
 
-def _draw(chart: Any, key: str, alt: str) -> None:
-    if chart is None:
+def _draw(drawn: Chart | None, key: str, alt_text: str) -> None:
+    if drawn is None:
         st.caption("Nothing is known of this score in this time.")
     else:
-        st.altair_chart(chart, key=key, alt=alt)
+        draw(drawn, key, alt_text)
 
 
 def _spread(told: Answer) -> str:
