@@ -65,6 +65,26 @@ def test_the_worst_calls_come_with_the_reason_of_the_verdict_that_counts(store: 
         worst_of(store, Selection(project=project), "relevence")
 
 
+anything = st.none() | st.sampled_from([0.0, -0.0, 0.5, 1.0, -1.0, 5e-324, 1e300]) | st.floats(-2, 2)
+
+
+@settings(max_examples=12, suppress_health_check=list(HealthCheck))
+@example(values=[0.0, -0.0, -1.0, 0.5, 0.5], name="relevance")
+@example(values=[0.5, 1e300, 5e-324, 0.0, -0.0], name="toxicity")
+@given(st.lists(anything, min_size=1, max_size=12), st.sampled_from(["relevance", "toxicity"]))
+def test_the_worst_are_those_of_any_values_and_of_equal_ones_the_newest(
+    store: Store, values: list[float | None], name: str
+) -> None:
+    project = secrets.token_hex(4)
+    ids = scored(store, project, *(given_score(value, name=name, second=n) for n, value in enumerate(values)))
+
+    found = worst_of(store, Selection(project=project), name, limit=5)
+
+    best, sign = (0.0, -1) if name == "toxicity" else (1.0, 1)
+    known = [(sign * value, -n) for n, value in enumerate(values) if value not in (None, best)]
+    assert [one.span_id for one in found] == [ids[-place] for _, place in sorted(known)[:5]]
+
+
 def given_score(value: float | None, **more: Any) -> dict[str, Any]:
     return {"value": value, **more}
 
@@ -73,7 +93,7 @@ def scored(store: Store, project: str, *given: dict[str, Any]) -> list[str]:
     """Store a call for each of these verdicts unless it names its target; answers the ids."""
     ids = [one.get("target") or secrets.token_hex(8) for one in given]
     spans = [
-        Span(trace_id="t", span_id=id, project=project, kind="llm", counted=True, status="ok", started_at=START)
+        Span(trace_id="t", span_id=id, project=project, kind="llm", counted=True, status="ok", started_at=_start(one))
         for id, one in zip(ids, given, strict=True)
         if "target" not in one
     ]
@@ -84,7 +104,7 @@ def scored(store: Store, project: str, *given: dict[str, Any]) -> list[str]:
         [
             Score(
                 target=id,
-                name="relevance",
+                name=one.get("name", "relevance"),
                 value=one["value"],
                 scorer="tests",
                 scorer_version=one.get("version", "1"),
@@ -92,9 +112,13 @@ def scored(store: Store, project: str, *given: dict[str, Any]) -> list[str]:
                 comment=one.get("comment", ""),
                 counted=True,
                 project=project,
-                started_at=START,
+                started_at=_start(one),
             )
             for id, one in zip(ids, given, strict=True)
         ],
     )
     return ids
+
+
+def _start(one: dict[str, Any]) -> int:
+    return START + one.get("second", 0) * 1_000_000

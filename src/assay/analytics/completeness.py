@@ -13,10 +13,11 @@ def scored(store: Store, selection: Selection) -> Row:
     """
     calls, parameters = selection.of_calls()
     scores, more = selection.of_scores()
+    # By a hash: a quarter of the time of looking for the texts.
     [row] = store.query(
         f"""
-        SELECT count() AS answered, countIf((project, span_id) NOT IN (
-            SELECT project, target FROM scores WHERE {scores} AND source = 'scorer')) AS unscored
+        SELECT count() AS answered, countIf(cityHash64(project, span_id) NOT IN (
+            SELECT cityHash64(project, target) FROM scores WHERE {scores} AND source = 'scorer')) AS unscored
         FROM spans FINAL WHERE {calls} AND kind = 'llm' AND status = 'ok'
         """,
         parameters | more,

@@ -38,7 +38,7 @@ def worst_calls(store: Store, selection: Selection, sources: Mapping[str, str], 
     if not rows:
         return []
     starts = [int(row["started"]) for row in rows]
-    spans = spans_with_ids(store, [row["target"] for row in rows], starts)
+    spans = spans_with_ids(store, [row["target"] for row in rows], starts, ", ".join(_OF_CALL))
     calls = {(span["project"], span["span_id"]): span for span in spans}
     found = [(row, calls[key]) for row in rows if (key := (row["project"], row["target"])) in calls]
     found.sort(key=lambda one: (wanted.index(one[0]["name"]), one[0]["goodness"]))
@@ -47,42 +47,51 @@ def worst_calls(store: Store, selection: Selection, sources: Mapping[str, str], 
             score=row["name"],
             value=row["value"],
             reason=row["comment"],
-            **{name: span[name] for name in ("span_id", "project", "model", "started_at", "prompt", "response")},
+            **{name: span[name] for name in _OF_CALL},
         )
         for row, span in found
     ]
 
 
+_OF_CALL = ("span_id", "project", "model", "started_at", "prompt", "response")
+
+_GOODNESS = "if(name IN {lower:Array(String)}, 0 - assumeNotNull(value), 0 + assumeNotNull(value))"
+
+_LATEST = 2**62
+_PLACE = f"""
+    bitShiftLeft(toUInt128(bitXor(
+        reinterpretAsUInt64(goodness), if(goodness < 0, {2**64 - 1}, {2**63}))), 64)
+    + toUInt64({_LATEST} - toUnixTimestamp64Micro(started_at))"""
+"""The goodness, and of equal ones the newest first, as one number: IEEE 754's bits are in the order of what they say.
+
+Numbers are compared in a third of the time of pairs.
+"""
+
+
 def _verdicts(store: Store, selection: Selection, sources: Mapping[str, str], each: int) -> list[Row]:
     """The worst verdicts of each score: sought by value and start alone, and read whole by those starts."""
     where, parameters = selection.of_scores()
-    told = f"""
-        FROM scores FINAL
-        WHERE {where} AND name IN {{names:Array(String)}} AND value IS NOT NULL
-            AND source = arrayElement({{sources:Array(String)}}, indexOf({{names:Array(String)}}, name))
-            AND value != if(has({{lower:Array(String)}}, name), 0, 1)
-        """
-    goodness = "if(has({lower:Array(String)}, name), -value, value)"
-    parameters |= {
-        "names": list(sources),
-        "sources": list(sources.values()),
-        "lower": sorted(LOWER_IS_BETTER),
-        "each": each,
-    }
+    parameters |= {"lower": sorted(LOWER_IS_BETTER)}
     places = store.query(
         f"""
-        SELECT groupArraySorted({each})(({goodness}, -toUnixTimestamp64Micro(started_at))) AS worst
-        {told} GROUP BY name
+        SELECT name, source, groupArraySorted({each})({_PLACE}) AS worst
+        FROM (
+            SELECT name, source, started_at, {_GOODNESS} AS goodness
+            FROM scores FINAL WHERE {where} AND value IS NOT NULL
+        ) GROUP BY name, source
         """,
         parameters,
     )
-    condition, starts = started_at_one_of([-negative for place in places for _, negative in place["worst"]])
+    shown = [place for row in places if sources.get(row["name"]) == row["source"] for place in row["worst"]]
+    condition, starts = started_at_one_of([_LATEST - place % 2**64 for place in shown])
     return store.query(
         f"""
         SELECT name, value, target, project, comment, toUnixTimestamp64Micro(started_at) AS started,
-            {goodness} AS goodness
-        {told} AND {condition}
+            {_GOODNESS} AS goodness
+        FROM scores FINAL PREWHERE {condition}
+        WHERE {where} AND value IS NOT NULL AND (name, source) IN {{sources:Array(Tuple(String, String))}}
+            AND value != if(name IN {{lower:Array(String)}}, 0, 1)
         ORDER BY name, goodness, started DESC, target LIMIT {{each:UInt32}} BY name
         """,
-        parameters | starts,
+        parameters | starts | {"sources": list(sources.items()), "each": each},
     )

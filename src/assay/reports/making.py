@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from assay.analytics.errors import errors
 from assay.analytics.groups import groups
 from assay.analytics.selection import EARLIEST, LATENCIES, TAG, Selection
 from assay.analytics.summaries import quality, usage
+from assay.analytics.together import AT_A_TIME, both
 from assay.analytics.trends import latencies, trends
 from assay.analytics.worst import worst_calls
 from assay.errors import AssayError
@@ -63,7 +65,7 @@ def report(
     asked = closed(store, selection, at)
     since, until = _bounds(asked)
     before = period_before(asked)
-    used, used_before = usage(store, asked), usage(store, before)
+    used, used_before = both(lambda: usage(store, asked), lambda: usage(store, before))
     told = Report(
         title=title,
         made_at=at,
@@ -135,29 +137,42 @@ def narrowed(filters: Mapping[str, str], since: datetime, until: datetime) -> Se
 def _filled(
     store: Store, told: Report, asked: Selection, before: Selection, made: Circumstances, by: Sequence[str]
 ) -> Report:
-    judged, judged_before = (_scores(store, one) for one in (asked, before))
-    failed = errors(store, asked)
-    changes = compare(store, before, asked) if told.before else []
-    over_time = trends(store, asked)
-    bucket = f"{over_time.bucket_seconds}s"
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        judged = pool.submit(_scores, store, asked)
+        kinds = pool.submit(groups, store, asked, told.made_at)
+        compared = pool.submit(compare, store, before, asked) if told.before else None
+        over_time = pool.submit(trends, store, asked)
+        shares = [pool.submit(_drivers, store, asked, told.usage, name) for name in dict.fromkeys([*DRIVERS, *by])]
+        answers = pool.submit(scored, store, asked)
+        judged_before = pool.submit(_scores, store, before)
+        failed = pool.submit(errors, store, asked)
+        costed = pool.submit(costs, store, made.prices, asked) if made.prices else None
+        spread = pool.submit(latencies, store, asked)
+        models = pool.submit(beside, store, asked, before)
+        worst = pool.submit(worst_calls, store, asked, {name: row["source"] for name, row in judged.result().items()})
+        bucket_seconds = over_time.result().bucket_seconds
+        by_model = pool.submit(trends, store, asked, f"{bucket_seconds}s", "model", scores=False)
+    changes = compared.result() if compared else []
     filled = msgspec.structs.replace(
         told,
-        headlines=list(_headlines(told.usage, told.before, failed, judged, judged_before, changes)),
-        scores=judged,
-        scores_before=judged_before,
-        bucket_seconds=over_time.bucket_seconds,
-        points=over_time.points,
-        by_model=trends(store, asked, bucket, "model", scores=False).points,
-        drivers=[_drivers(store, asked, told.usage, name) for name in dict.fromkeys([*DRIVERS, *by])],
-        latencies=latencies(store, asked),
-        kinds=groups(store, asked, told.made_at)["groups"][:KINDS],
-        errors=failed["types"],
-        costs=costs(store, made.prices, asked) if made.prices else None,
+        headlines=list(
+            _headlines(told.usage, told.before, failed.result(), judged.result(), judged_before.result(), changes)
+        ),
+        scores=judged.result(),
+        scores_before=judged_before.result(),
+        bucket_seconds=bucket_seconds,
+        points=over_time.result().points,
+        by_model=by_model.result().points,
+        drivers=[share.result() for share in shares],
+        latencies=spread.result(),
+        kinds=kinds.result()["groups"][:KINDS],
+        errors=failed.result()["types"],
+        costs=costed.result() if costed else None,
         incidents=incidents_between(store, told.since, told.until),
         changes=changes,
-        worst=worst_calls(store, asked, {name: row["source"] for name, row in judged.items()}),
-        gaps=list(_gaps(told.usage, judged, scored(store, asked), made.health())),
-        models=beside(store, asked, before),
+        worst=worst.result(),
+        gaps=list(_gaps(told.usage, judged.result(), answers.result(), made.health())),
+        models=models.result(),
     )
     return msgspec.structs.replace(filled, recommendations=recommendations(filled))
 

@@ -43,12 +43,14 @@ Starts = Collection[int]
 """The starts (Unix microseconds) of the spans that are looked for: the rest of the store is not read."""
 
 
-def spans_with_ids(store: Store, span_ids: Iterable[str], starts: Starts | None = None) -> list[Row]:
-    """The spans with these ids, in no order."""
+def spans_with_ids(
+    store: Store, span_ids: Iterable[str], starts: Starts | None = None, columns: str = CALL_COLUMNS
+) -> list[Row]:
+    """The spans with these ids, in no order. Few columns take half of the time of all."""
     condition, parameters = started_at_one_of(starts)
     # FINAL would read all rows beside them; of a re-sent span the newest version is taken here.
     return store.query(
-        f"SELECT {CALL_COLUMNS} FROM spans WHERE span_id IN {{ids:Array(String)}} AND {condition}"
+        f"SELECT {columns} FROM spans WHERE span_id IN {{ids:Array(String)}} AND {condition}"
         " ORDER BY version DESC LIMIT 1 BY project, span_id",
         {"ids": list(span_ids), **parameters},
     )
