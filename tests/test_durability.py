@@ -119,12 +119,12 @@ def test_scores_are_whole_after_a_kill(own_server: Callable[..., Server], projec
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 60 MB; only root can mount one."""
+    """A file system of 340 MB, of whose last 256 MiB the store keeps off; only root can mount one."""
     if os.geteuid() != 0:
         pytest.skip("mounting a small disk needs root")
     directory = tmp_path / "disk"
     directory.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60m", "tmpfs", directory], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=340m", "tmpfs", directory], capture_output=True)
     if mounted.returncode:
         pytest.skip(f"this machine cannot mount a tmpfs: {mounted.stderr.decode().strip()}")
     yield directory

@@ -57,7 +57,8 @@ def test_a_verdict_in_a_batch_is_the_verdict_alone(local, turns):
 def test_more_conversations_than_are_scored_in_one_go_keep_their_order(local):
     conversations = [Conversation(prompt="How long is it?", response=PASSAGES[n % 5]) for n in range(2 * SHARED + 3)]
     values = [found["toxicity"].value for found in assess_all(local, conversations)]
-    assert values[:5] == pytest.approx([assess(local, each)["toxicity"].value for each in conversations[:5]])
+    alone = [assess(local, each)["toxicity"].value for each in conversations[:5]]
+    assert values[:5] == pytest.approx(alone, abs=1e-6)
     assert values[5:] == pytest.approx(values[:-5], abs=1e-6)
 
 

@@ -56,3 +56,10 @@ def test_the_page_shows_the_report_in_a_frame_that_runs_nothing_and_hands_it_out
     assert download.value.suggested_filename.startswith("assay-report-")
     assert f'data-key="usage.total_conversations">{told["total_conversations"]}<' in (tmp_path / "got.html").read_text()
     expect(page.get_by_text("None: add a table [[report]] to assay.toml")).to_be_visible()
+
+    made = page.locator('iframe[title="The report"]')
+    made.evaluate("frame => frame.setAttribute('data-first', '')")
+    page.get_by_role("combobox", name="Format").click()
+    page.get_by_role("option", name="JSON Lines").click()
+    expect(page.get_by_test_id("stCode")).to_contain_text("calls.jsonl")
+    expect(made).to_have_attribute("data-first", "")

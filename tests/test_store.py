@@ -23,10 +23,11 @@ from assay.records import Event, Score, Span
 from assay.store.connect import Store, embedded_directory, open_store
 from assay.store.housekeeping import Housekeeper, merge_closed_days
 from assay.store.lock import StoreLock
+from assay.store.mend import mend, set_aside
 from assay.store.migrate import Migration, migrate, migrations
 from assay.store.rows import arrow_schema, arrow_table, stamped
 from assay.store.scores import insert_scores, scores_of
-from conftest import Server
+from conftest import Server, eventually
 
 NOON = 1_763_899_200_000_000  # 2025-11-23T12:00:00Z
 
@@ -138,6 +139,7 @@ def test_migrations_are_applied_in_order_once_and_recorded(fresh: Store, tmp_pat
         "0012_dimensions.sql",
         "0013_predictions.sql",
         "0014_samples.sql",
+        "0015_full_disk.sql",
     ]
     assert tables(fresh) == {
         "schema_migrations",
@@ -397,6 +399,42 @@ def test_the_housekeeper_merges_now_and_then_until_it_is_stopped(store: Store, p
         assert time.monotonic() < deadline
         time.sleep(0.02)
     housekeeper.stop()
+
+
+def test_what_a_full_disk_left_of_a_part_is_set_aside_and_what_it_was_merged_of_comes_back(fresh: Store) -> None:
+    migrate(fresh)
+    for second in range(4):
+        insert(fresh, span("p", started_at=1_600_000_000_000_000 + second))
+    fresh.command("OPTIMIZE TABLE spans FINAL")
+    [part] = fresh.query(
+        "SELECT name, path FROM system.parts WHERE active AND table = 'spans' AND database = currentDatabase()"
+    )
+    for file in Path(part["path"]).iterdir():
+        file.write_bytes(b"")
+    count = "SELECT count() AS calls FROM spans FINAL WHERE project = 'p' AND status != 'none such'"
+    with pytest.raises(StoreError, match=part["name"]):
+        fresh.query(count)
+
+    housekeeper = Housekeeper(fresh, every_seconds=0.02)
+    housekeeper.start()
+    eventually(lambda: set_aside(fresh))
+    housekeeper.stop()
+
+    assert fresh.query(count) == [{"calls": 4}]
+    assert set_aside(fresh) == [f"spans/broken-on-start_{part['name']}"]
+    insert(fresh, span("p", started_at=1_600_000_000_000_009))
+    assert fresh.query(count) == [{"calls": 5}]
+
+
+def test_nothing_is_mended_while_somebody_still_reads(fresh: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assay.store.connect.ALONE_SECONDS", 0.05)
+    migrate(fresh)
+    chunks = fresh.stream("SELECT number FROM system.numbers LIMIT 10000000", {}, "CSV")
+    next(iter(chunks))
+    with pytest.raises(StoreUnavailable, match="others still ask the store"):
+        mend(fresh)
+    del chunks
+    assert mend(fresh) == []
 
 
 def test_a_closed_store_answers_that_it_is_closed(store: Store) -> None:

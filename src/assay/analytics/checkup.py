@@ -16,6 +16,7 @@ from assay.analytics.doctor import DAYS, Finding
 from assay.analytics.together import all_of
 from assay.config import Config
 from assay.store.connect import Store, embedded_directory
+from assay.store.mend import set_aside
 from assay.store.migrate import migrations
 
 CLOCK_SECONDS = 60
@@ -35,6 +36,7 @@ def checkup(store: Store, config: Config, health: Mapping[str, Any]) -> list[Fin
     directory = embedded_directory(config.store)
     checks: tuple[Callable[[], Iterable[Finding]], ...] = (
         lambda: [_tables(store)],
+        lambda: _broken(store),
         lambda: _copies(directory) if directory else (),
         lambda: _clock(store, directory),
         lambda: [_prices()],
@@ -54,6 +56,16 @@ def _tables(store: Store) -> Finding:
         found = f"the tables are at version {row['newest']}, this Assay knows {newest}"
         return Finding("tables", "failure", found, "restart Assay: it brings them up to date when it opens the store")
     return Finding("tables", "ok", f"at version {row['newest']}, since {row['applied']:%Y-%m-%d}")
+
+
+def _broken(store: Store) -> list[Finding]:
+    """Parts that were broken, as by a disk that ran full: the engine set them aside."""
+    found = set_aside(store)
+    if not found:
+        return []
+    told = f"{len(found)} were broken and are set aside: {', '.join(found[:3])}{' ...' if len(found) > 3 else ''}"
+    fix = "their rows came back from what they were merged of, where that was there; remove them from `detached` then"
+    return [Finding("parts", "warning", told, fix)]
 
 
 def _copies(directory: Path) -> list[Finding]:

@@ -31,7 +31,7 @@ def worst_calls(store: Store, selection: Selection, sources: Mapping[str, str], 
     """The `each` conversations with the worst value of each score, worst first, in the order of `sources`.
 
     `sources` has the names of the scores and whose verdicts count for each (as `quality` shows). Of equal values the
-    newest call goes first; a value that could not be better (1, or 0 where less is better) is nobody's worst.
+    newest call goes first. Of a score from 0 to 1, what could not be better is nobody's worst.
     """
     wanted = list(sources)
     rows = _verdicts(store, selection, sources, each)
@@ -74,7 +74,7 @@ def _verdicts(store: Store, selection: Selection, sources: Mapping[str, str], ea
     parameters |= {"lower": sorted(LOWER_IS_BETTER)}
     places = store.query(
         f"""
-        SELECT name, source, groupArraySorted({each})({_PLACE}) AS worst
+        SELECT name, source, groupArraySorted({each})({_PLACE}) AS worst, max(goodness) AS best
         FROM (
             SELECT name, source, started_at, {_GOODNESS} AS goodness
             FROM scores FINAL WHERE {where} AND value IS NOT NULL
@@ -82,16 +82,21 @@ def _verdicts(store: Store, selection: Selection, sources: Mapping[str, str], ea
         """,
         parameters,
     )
-    shown = [place for row in places if sources.get(row["name"]) == row["source"] for place in row["worst"]]
-    condition, starts = started_at_one_of([_LATEST - place % 2**64 for place in shown])
-    return store.query(
+    places = [row for row in places if sources.get(row["name"]) == row["source"]]
+    best = {row["name"]: row["best"] for row in places}
+    condition, starts = started_at_one_of([_LATEST - place % 2**64 for row in places for place in row["worst"]])
+    rows = store.query(
         f"""
         SELECT name, value, target, project, comment, toUnixTimestamp64Micro(started_at) AS started,
             {_GOODNESS} AS goodness
         FROM scores FINAL PREWHERE {condition}
         WHERE {where} AND value IS NOT NULL AND (name, source) IN {{sources:Array(Tuple(String, String))}}
-            AND value != if(name IN {{lower:Array(String)}}, 0, 1)
         ORDER BY name, goodness, started DESC, target LIMIT {{each:UInt32}} BY name
         """,
         parameters | starts | {"sources": list(sources.items()), "each": each},
     )
+    return [row for row in rows if not row["goodness"] == best[row["name"]] == _perfect(row["name"])]
+
+
+def _perfect(name: str) -> float:
+    return 0.0 if name in LOWER_IS_BETTER else 1.0

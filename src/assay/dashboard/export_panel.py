@@ -14,7 +14,7 @@ import streamlit as st
 
 from assay.client.asking import given
 from assay.dashboard import figures
-from assay.dashboard.visit import Visit
+from assay.dashboard.visit import Visit, answered
 
 FORMATS = {
     "csv": "CSV, for spreadsheets",
@@ -31,6 +31,7 @@ _OPTIONS = {"user_id": "--user", "session_id": "--session"}
 _USUAL = "started_at,model,prompt,response,cost_usd,relevance"
 
 
+@answered
 def export(visit: Visit) -> None:
     """The choice of format and columns (in the address), the link, and the command."""
     with st.container(border=True):

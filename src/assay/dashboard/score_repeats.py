@@ -10,8 +10,7 @@ import streamlit as st
 from assay.dashboard import figures
 from assay.dashboard.data import Answer
 from assay.dashboard.inert import excerpt
-from assay.dashboard.visit import Visit, link, unanswered
-from assay.errors import AssayError
+from assay.dashboard.visit import Visit, answered, link
 
 
 def repeats(visit: Visit) -> None:
@@ -27,13 +26,10 @@ def repeats(visit: Visit) -> None:
             _repeats(visit)
 
 
+@answered
 def _repeats(visit: Visit) -> None:
-    try:
-        with st.spinner("Comparing answers"):
-            found = visit.monitor.consistency(**visit.chosen.asked())
-    except AssayError as error:
-        unanswered(error)
-        return
+    with st.spinner("Comparing answers"):
+        found = visit.monitor.consistency(**visit.chosen.asked())
     if not found["by_model"]:
         st.caption("No prompt was asked more than once in this time.")
         return

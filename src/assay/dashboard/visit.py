@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import wraps
+from typing import NamedTuple, ParamSpec
 from urllib.parse import urlencode
 
 import streamlit as st
@@ -14,6 +16,8 @@ from assay.errors import AssayError
 
 GOING = "going"
 
+Shown = ParamSpec("Shown")
+
 
 class Visit(NamedTuple):
     """One run of a page for one reader. `refresh_seconds` is None where the reader wants no refreshes."""
@@ -24,9 +28,17 @@ class Visit(NamedTuple):
     refresh_seconds: float | None
 
 
-def unanswered(error: AssayError) -> None:
-    """Say that the API gave no answer, and why."""
-    st.error(inert(str(error)), title="Assay's API does not answer as it should", icon=":material/cloud_off:")
+def answered(draw: Callable[Shown, None]) -> Callable[Shown, None]:
+    """Draws a page, or a part of one, until the API gives no answer: then it says so, and why."""
+
+    @wraps(draw)
+    def drawn(*shown: Shown.args, **named: Shown.kwargs) -> None:
+        try:
+            draw(*shown, **named)
+        except AssayError as error:
+            st.error(inert(str(error)), title="Assay's API does not answer as it should", icon=":material/cloud_off:")
+
+    return drawn
 
 
 def link(place: str, chosen: Filter | None = None, **more: str) -> str:

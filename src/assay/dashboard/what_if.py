@@ -13,13 +13,13 @@ from assay.dashboard.cost_charts import money_format, other_models
 from assay.dashboard.data import Answer
 from assay.dashboard.drawing import draw
 from assay.dashboard.inert import excerpt, inert
-from assay.dashboard.visit import Visit, unanswered
-from assay.errors import AssayError
+from assay.dashboard.visit import Visit, answered
 
 MOST = 12
 _OFFERED = 5
 
 
+@answered
 def what_if(visit: Visit) -> None:
     """Its models stand in the address (`as_model`)."""
     with st.container(border=True):
@@ -39,12 +39,7 @@ def what_if(visit: Visit) -> None:
         if not chosen:
             st.caption("Name a model: any that has a public price, or one of your own in assay.toml.")
             return
-        try:
-            found = visit.monitor.what_if(*chosen, **visit.chosen.asked())
-        except AssayError as error:
-            unanswered(error)
-            return
-        _answer(found)
+        _answer(visit.monitor.what_if(*chosen, **visit.chosen.asked()))
 
 
 def _in_use(models: list[str]) -> list[str]:

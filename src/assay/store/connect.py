@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Iterator, Mapping
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,11 @@ from assay.store.lock import StoreLock
 from assay.store.migrate import migrate
 
 READ_CONNECTIONS = 4
+ALONE_SECONDS = 10.0
+
+_OF_BROKEN_PARTS = ("CANNOT_READ_ALL_DATA", "BAD_SIZE_OF_FILE_IN_DATA_PART", "CORRUPTED_DATA", "FILE_DOESNT_EXIST")
+"""Errors of the engine that a part with empty or missing files makes."""
+
 _SETTINGS = {
     # A span is re-sent with the same start, so duplicates never cross a day's partition.
     "do_not_merge_across_partitions_select_final": 1,
@@ -47,6 +53,8 @@ class Store:
         self._lock = lock
         self._closed = False
         self._insert_lock = threading.Lock()
+        self.doubted = threading.Event()
+        """Set once a part seems broken, or could not be written: see mend.py."""
         self._inserter = self._connection()
         self._readers: queue.LifoQueue[Client | None] = queue.LifoQueue()
         for _ in range(READ_CONNECTIONS):
@@ -108,7 +116,33 @@ class Store:
             try:
                 self._inserter.insert_arrow(table, rows)
             except (ClickHouseError, OSError) as error:
-                raise StoreUnavailable(f"cannot write to {table}: {_first_line(error)}") from error
+                self.doubted.set()
+                raise StoreUnavailable(_unwritten(table, error)) from error
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the engine runs in this process."""
+        return self._dsn.startswith("chdb:")
+
+    @contextmanager
+    def alone(self) -> Generator[Callable[[str], object]]:
+        """What runs a statement while nothing else asks or writes. Raises StoreUnavailable where others do not end."""
+        with self._insert_lock:
+            if self._closed:
+                raise StoreUnavailable("the store is closed: assay is stopping")
+            held = list[Client | None]()
+            try:
+                deadline = time.monotonic() + ALONE_SECONDS
+                for _ in range(READ_CONNECTIONS):
+                    held.append(self._readers.get(timeout=max(deadline - time.monotonic(), 0)))
+                yield self._inserter.command
+            except queue.Empty:
+                raise StoreUnavailable("others still ask the store: try again later") from None
+            except ClickHouseError as error:
+                raise StoreError(f"the store cannot do that: {_first_line(error)}") from error
+            finally:
+                for client in held:
+                    self._readers.put(client)
 
     def close(self) -> None:
         """Close every connection and give up the lock; safe to call twice."""
@@ -133,6 +167,8 @@ class Store:
             client = client or self._connection()
             yield client
         except ClickHouseError as error:
+            if any(name in str(error) for name in _OF_BROKEN_PARTS):
+                self.doubted.set()
             raise StoreError(f"the store cannot answer: {_first_line(error)}") from error
         finally:
             self._readers.put(client)
@@ -192,6 +228,12 @@ def embedded_directory(url: str) -> Path | None:
 
 def _quoted(value: str | int) -> str:
     return str(value) if isinstance(value, int) else f"'{value}'"
+
+
+def _unwritten(table: str, error: BaseException) -> str:
+    if "NOT_ENOUGH_SPACE" in str(error):
+        return f"cannot write to {table}: the store's disk has less than 256 MiB left; free some, nothing is lost"
+    return f"cannot write to {table}: {_first_line(error)}"
 
 
 def _first_line(error: BaseException) -> str:

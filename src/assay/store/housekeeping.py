@@ -1,4 +1,7 @@
-"""Keeps reads fast: days that are over are merged to one part, and what search would have to read is indexed."""
+"""Keeps reads fast: days that are over are merged to one part, and what search would have to read is indexed.
+
+And right: parts that seem broken are looked at.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import time
 from collections.abc import Sequence
 
 from assay.errors import StoreError
+from assay.store import mend
 from assay.store.connect import Store
 from assay.store.terms import INDEX
 
@@ -72,7 +76,7 @@ def index_new_parts(store: Store) -> list[str]:
 
 
 class Housekeeper:
-    """Runs both now and then, in a thread of its own until `stop`."""
+    """Runs all of it now and then, in a thread of its own until `stop`."""
 
     def __init__(self, store: Store, every_seconds: float = EVERY_SECONDS) -> None:
         self._store = store
@@ -90,9 +94,13 @@ class Housekeeper:
         self._thread.join()
 
     def _run(self) -> None:
-        merged = time.monotonic()
+        merged, mended = time.monotonic(), -mend.EVERY_SECONDS
         while not self._stopping.wait(min(self._every_seconds, INDEX_SECONDS)):
             try:
+                if self._store.doubted.is_set() and time.monotonic() - mended >= mend.EVERY_SECONDS:
+                    mended = time.monotonic()
+                    self._store.doubted.clear()
+                    mend.mend(self._store)
                 index_new_parts(self._store)
                 self._merge_rewritten()
                 if time.monotonic() - merged >= self._every_seconds:

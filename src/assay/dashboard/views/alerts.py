@@ -18,8 +18,8 @@ from assay.dashboard.incidents import SEVERITIES, card, state, when
 from assay.dashboard.inert import excerpt, inert
 from assay.dashboard.paging import set_address
 from assay.dashboard.replay_panel import replay_panel
-from assay.dashboard.visit import Visit, link, unanswered
-from assay.errors import AssayError, NotFound
+from assay.dashboard.visit import Visit, answered, link
+from assay.errors import NotFound
 
 REFRESH_SECONDS = 10.0
 SHOWN = 200
@@ -28,6 +28,7 @@ CARDS = 20
 _OPEN = "incident"
 
 
+@answered
 def page(visit: Visit) -> None:
     """The part that the reader chooses, or one incident; what fires is drawn again every ten seconds."""
     st.title("Alerts", anchor=False)
@@ -44,31 +45,24 @@ def page(visit: Visit) -> None:
         bind="query-params",
         label_visibility="collapsed",
     )
-    try:
-        _PARTS[shown or "Firing now"](visit.monitor)
-    except AssayError as error:
-        unanswered(error)
+    _PARTS[shown or "Firing now"](visit.monitor)
 
 
+@answered
 def _incident(monitor: Monitor, incident_id: str) -> None:
     try:
         evidence(monitor, monitor.incident(incident_id))
     except NotFound as error:
         st.warning(inert(str(error)), title="No such incident", icon=":material/search_off:")
-    except AssayError as error:
-        unanswered(error)
 
 
 def _now(monitor: Monitor) -> None:
     st.fragment(_firing, run_every=REFRESH_SECONDS)(monitor)
 
 
+@answered
 def _firing(monitor: Monitor) -> None:
-    try:
-        found = monitor.incidents(phase=["firing", "pending"], limit=SHOWN)
-    except AssayError as error:
-        unanswered(error)
-        return
+    found = monitor.incidents(phase=["firing", "pending"], limit=SHOWN)
     if not found:
         st.success("No rule fires at present.", icon=":material/check_circle:")
     gravest = list(SEVERITIES)

@@ -14,9 +14,9 @@ from assay.dashboard.data import Answer
 from assay.dashboard.detail import detail
 from assay.dashboard.inert import excerpt, inert
 from assay.dashboard.paging import cursor, paging, set_address
-from assay.dashboard.visit import Visit, link, unanswered
+from assay.dashboard.visit import Visit, answered, link
 from assay.dashboard.welcome import nothing_here
-from assay.errors import AssayError, NotFound
+from assay.errors import NotFound
 
 ROWS = 50
 ORDERS = {"started_at": "Newest", "cost": "Dearest", "latency": "Slowest"}
@@ -34,15 +34,13 @@ MORE = {
 _OPEN, _LISTED = "call", "listed"
 
 
+@answered
 def page(visit: Visit) -> None:
     """The list, or the call that the address names."""
-    try:
-        if span_id := st.query_params.get(_OPEN):
-            _opened(visit, span_id)
-        else:
-            _list(visit)
-    except AssayError as error:
-        unanswered(error)
+    if span_id := st.query_params.get(_OPEN):
+        _opened(visit, span_id)
+    else:
+        _list(visit)
 
 
 def _opened(visit: Visit, span_id: str) -> None:

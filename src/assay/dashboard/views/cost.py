@@ -21,9 +21,8 @@ from assay.dashboard.data import Answer
 from assay.dashboard.inert import excerpt, inert
 from assay.dashboard.panels import metric
 from assay.dashboard.side_by_side import side_by_side
-from assay.dashboard.visit import Visit, link, unanswered
+from assay.dashboard.visit import Visit, answered, link
 from assay.dashboard.what_if import what_if
-from assay.errors import AssayError
 
 TAG = "tag"
 DIMENSIONS = {
@@ -54,22 +53,19 @@ def page(visit: Visit) -> None:
     st.fragment(what_if)(visit)
 
 
+@answered
 def _cost(visit: Visit) -> None:
     by = _dimension()
     if by is None:
         st.info("Name a tag: a key of the attributes that your program gives its calls, such as team.")
         return
-    try:
-        asked, tz = visit.chosen.asked(), st.context.timezone or "UTC"
-        found = side_by_side(
-            costs=partial(visit.monitor.costs, **asked, group_by=by),
-            trend=partial(visit.monitor.trends, **asked, group_by=by, scores=False),
-            days=partial(visit.monitor.trends, **asked, bucket="1d", tz=tz, metric=list(_DAY)),
-            budgets=partial(_budgets, visit.monitor),
-        )
-    except AssayError as error:
-        unanswered(error)
-        return
+    asked, tz = visit.chosen.asked(), st.context.timezone or "UTC"
+    found = side_by_side(
+        costs=partial(visit.monitor.costs, **asked, group_by=by),
+        trend=partial(visit.monitor.trends, **asked, group_by=by, scores=False),
+        days=partial(visit.monitor.trends, **asked, bucket="1d", tz=tz, metric=list(_DAY)),
+        budgets=partial(_budgets, visit.monitor),
+    )
     costs: Answer = found["costs"]
     if not costs["calls"]:
         st.info("No call in this time. Choose a longer time range, another project or another model.")

@@ -12,19 +12,12 @@ from assay.dashboard import figures
 from assay.dashboard.charts import in_order
 from assay.dashboard.data import Answer
 from assay.dashboard.inert import excerpt, inert
-from assay.dashboard.visit import Visit, unanswered
-from assay.errors import AssayError
+from assay.dashboard.visit import Visit, answered
 
 
+@answered
 def page(visit: Visit) -> None:
     """All kinds of question in the range, and the chosen one."""
-    try:
-        _page(visit)
-    except AssayError as error:
-        unanswered(error)
-
-
-def _page(visit: Visit) -> None:
     found = visit.monitor.groups(**visit.chosen.asked())
     if found["problem"]:
         st.info(inert(found["problem"]), icon=":material/hourglass_empty:")

@@ -10,8 +10,7 @@ from assay.dashboard import figures
 from assay.dashboard.data import Answer
 from assay.dashboard.inert import excerpt, inert
 from assay.dashboard.panels import metric
-from assay.dashboard.visit import Visit, unanswered
-from assay.errors import AssayError
+from assay.dashboard.visit import Visit, answered
 
 _SIGNS: dict[str, tuple[str, Literal["green", "orange", "red"]]] = {
     "failure": (":material/error:", "red"),
@@ -28,12 +27,9 @@ def page(visit: Visit) -> None:
     st.fragment(_health, run_every=_REFRESH_SECONDS)(visit)
 
 
+@answered
 def _health(visit: Visit) -> None:
-    try:
-        health, found = visit.monitor.health(), visit.monitor.doctor()
-    except AssayError as error:
-        unanswered(error)
-        return
+    health, found = visit.monitor.health(), visit.monitor.doctor()
     _headline(health)
     _findings(found)
     _scoring(health.get("quality") or {})

@@ -18,8 +18,7 @@ from assay.dashboard.model_panels import (
     predictions_panel,
     quality_panel,
 )
-from assay.dashboard.visit import Visit, unanswered
-from assay.errors import AssayError
+from assay.dashboard.visit import Visit, answered
 
 _WRAPPING = """import assay
 
@@ -39,15 +38,9 @@ VIEWS: dict[str, Callable[[Visit, str, dict[str, Any]], None]] = {
 LLM_DRIFT = "LLM drift"
 
 
+@answered
 def page(visit: Visit) -> None:
     """All classical models in the range, and one of them as the reader chooses to look at it."""
-    try:
-        _page(visit)
-    except AssayError as error:
-        unanswered(error)
-
-
-def _page(visit: Visit) -> None:
     found = visit.monitor.models(project=visit.chosen.project)
     if not found:
         _nothing(visit)

@@ -12,9 +12,8 @@ from assay.dashboard.conversations import recent_conversations
 from assay.dashboard.data import Answer, Filter
 from assay.dashboard.headline import headline
 from assay.dashboard.overview_data import Overview, overview
-from assay.dashboard.visit import Visit, unanswered
+from assay.dashboard.visit import Visit, answered
 from assay.dashboard.welcome import first_call, nothing_here
-from assay.errors import AssayError
 
 FIRST_CALL_SECONDS = 2.0
 """How often a page without any call looks for the first one."""
@@ -35,19 +34,17 @@ def page(visit: Visit) -> None:
     st.fragment(_figures, run_every=refresh_seconds)(visit)
 
 
+@answered
 def _figures(visit: Visit) -> None:
-    try:
-        found = overview(visit.monitor, visit.chosen, _compared_lately(visit.chosen))
-        if found is None:
-            _nothing(visit)
-        elif not visit.names.knows(found.names):
-            st.session_state[_FIRST] = not visit.names.projects
-            st.session_state["names"] = visit.names.joined(found.names)
-            st.rerun()
-        else:
-            _draw(visit, found)
-    except AssayError as error:
-        unanswered(error)
+    found = overview(visit.monitor, visit.chosen, _compared_lately(visit.chosen))
+    if found is None:
+        _nothing(visit)
+    elif not visit.names.knows(found.names):
+        st.session_state[_FIRST] = not visit.names.projects
+        st.session_state["names"] = visit.names.joined(found.names)
+        st.rerun()
+    else:
+        _draw(visit, found)
 
 
 def _compared_lately(chosen: Filter) -> Answer | None:

@@ -20,8 +20,7 @@ from assay.dashboard.score_health import scorer_health
 from assay.dashboard.score_repeats import repeats
 from assay.dashboard.side_by_side import side_by_side
 from assay.dashboard.trust import agreement
-from assay.dashboard.visit import Visit, go, unanswered
-from assay.errors import AssayError
+from assay.dashboard.visit import Visit, answered, go
 
 DIMENSIONS = {
     "model": "Model",
@@ -43,29 +42,27 @@ def page(visit: Visit) -> None:
     st.fragment(_quality, run_every=visit.refresh_seconds)(visit)
 
 
+@answered
 def _quality(visit: Visit) -> None:
     asked = visit.chosen.asked()
-    try:
-        found = side_by_side(
-            scores=partial(visit.monitor.quality, **asked),
-            spread=partial(visit.monitor.distribution, **asked),
+    found = side_by_side(
+        scores=partial(visit.monitor.quality, **asked),
+        spread=partial(visit.monitor.distribution, **asked),
+    )
+    spread = {one["name"]: one for one in found["spread"]}
+    names = in_order(spread.keys() - {THUMB})
+    if not names:
+        st.info(
+            "No call of this time has a score. Calls are scored within seconds after they are stored; "
+            "Health tells if that does not work.",
+            icon=":material/hourglass_empty:",
         )
-        spread = {one["name"]: one for one in found["spread"]}
-        names = in_order(spread.keys() - {THUMB})
-        if not names:
-            st.info(
-                "No call of this time has a score. Calls are scored within seconds after they are stored; "
-                "Health tells if that does not work.",
-                icon=":material/hourglass_empty:",
-            )
-            return
-        scores: dict[str, Answer] = found["scores"]["scores"]
-        _all(names, scores, spread)
-        score, by = _choice(names, spread)
-        labelled = any("human" in one["by_source"] for one in scores.values())
-        _one(visit, by, spread[score], scores.get(score, {}), labelled=labelled)
-    except AssayError as error:
-        unanswered(error)
+        return
+    scores: dict[str, Answer] = found["scores"]["scores"]
+    _all(names, scores, spread)
+    score, by = _choice(names, spread)
+    labelled = any("human" in one["by_source"] for one in scores.values())
+    _one(visit, by, spread[score], scores.get(score, {}), labelled=labelled)
 
 
 def _all(names: list[str], scores: dict[str, Answer], spread: dict[str, Answer]) -> None:

@@ -12,8 +12,7 @@ from assay.client.monitor import Monitor
 from assay.dashboard.data import Answer
 from assay.dashboard.export_panel import export
 from assay.dashboard.inert import inert
-from assay.dashboard.visit import Visit, unanswered
-from assay.errors import AssayError
+from assay.dashboard.visit import Visit, answered
 
 PREVIEW_HEIGHT = 900
 _LENGTHS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -24,18 +23,19 @@ _KINDS = {
 }
 
 
+@answered
 def page(visit: Visit) -> None:
-    """Drawn when the reader chooses something, and not again by itself: a report is of one moment."""
-    try:
-        told = visit.monitor.reports()
-        asked = _asked(visit)
-        made = visit.monitor.report("html", **asked)
-        _downloads(visit.monitor, asked, told["no_pdf"])
-        _preview(made)
-        export(visit)
-        _scheduled(visit.monitor, told["reports"])
-    except AssayError as error:
-        unanswered(error)
+    """Drawn when the reader chooses something, and not again by itself: a report is of one moment.
+
+    All else stands there before the report, which takes longest; what is chosen for an export makes no other one.
+    """
+    told, asked = visit.monitor.reports(), _asked(visit)
+    _downloads(visit.monitor, asked, told["no_pdf"])
+    place = st.container()
+    st.fragment(export)(visit)
+    st.fragment(_scheduled)(visit.monitor, told["reports"])
+    with place, st.spinner("Making the report …"):
+        _preview(visit.monitor.report("html", **asked))
 
 
 def _asked(visit: Visit) -> dict[str, Any]:
@@ -74,6 +74,7 @@ def _preview(page: str) -> None:
 _FRAME = f"border: 1px solid #e3e8ed; border-radius: 8px; width: calc(100% - 2px); height: {PREVIEW_HEIGHT - 6}px"
 
 
+@answered
 def _scheduled(monitor: Monitor, reports: list[Answer]) -> None:
     st.subheader("Sent by themselves", anchor=False)
     if not reports:

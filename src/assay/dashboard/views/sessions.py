@@ -17,9 +17,9 @@ from assay.dashboard.inert import excerpt, inert
 from assay.dashboard.paging import CURSOR, cursor, paging, set_address
 from assay.dashboard.panels import metric
 from assay.dashboard.thread import show_thread
-from assay.dashboard.visit import Visit, link, unanswered
+from assay.dashboard.visit import Visit, answered, link
 from assay.dashboard.welcome import nothing_here
-from assay.errors import AssayError, NotFound
+from assay.errors import NotFound
 
 ROWS = 50
 CALLS = 50
@@ -37,15 +37,13 @@ ORDERS = {
 _OPEN, _OF = "session", "of"
 
 
+@answered
 def page(visit: Visit) -> None:
     """The list, or the session that the address names."""
-    try:
-        if session_id := st.query_params.get(_OPEN):
-            _opened(visit, session_id)
-        else:
-            _list(visit)
-    except AssayError as error:
-        unanswered(error)
+    if session_id := st.query_params.get(_OPEN):
+        _opened(visit, session_id)
+    else:
+        _list(visit)
 
 
 def _list(visit: Visit) -> None:

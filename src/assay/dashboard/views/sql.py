@@ -9,7 +9,7 @@ import streamlit as st
 from assay.client.rows import as_csv, as_text
 from assay.dashboard.data import Answer
 from assay.dashboard.inert import inert
-from assay.dashboard.visit import Visit, unanswered
+from assay.dashboard.visit import Visit, answered
 from assay.errors import AssayError
 
 EXAMPLES = {
@@ -103,12 +103,9 @@ def _columns(answer: Answer) -> dict[str, list[Any]]:
     return found
 
 
+@answered
 def _schema(visit: Visit) -> None:
-    try:
-        views = visit.monitor.sql_schema()
-    except AssayError as error:
-        unanswered(error)
-        return
+    views = visit.monitor.sql_schema()
     for view, columns in views.items():
         with st.expander(view, icon=":material/table:", expanded=view == "calls"):
             lines = (f"{column['name']}  {_short(column['type'])}" for column in columns)
