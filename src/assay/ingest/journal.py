@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import struct
 import threading
 from collections.abc import Generator, Iterator, Sequence
@@ -17,7 +18,7 @@ from zlib import crc32
 
 from assay.errors import StoreUnavailable
 from assay.ingest.batch import Request
-from assay.store.connect import embedded_directory
+from assay.store.connect import KEPT_FREE_BYTES, embedded_directory, no_room
 from assay.store.lock import StoreLock
 
 MEBIBYTE = 1 << 20
@@ -72,6 +73,8 @@ class Journal:
         data = b"".join(part for request in requests for part in _frame(request))
         if self._size + len(data) > self._max_bytes:
             raise StoreUnavailable(f"{self._size >> 20} MB wait to be stored: send this again later")
+        if shutil.disk_usage(self._directory).free < KEPT_FREE_BYTES:
+            raise StoreUnavailable(no_room("the journal"))
         try:
             segment = self._segment_with_room(len(requests))
         except OSError as error:

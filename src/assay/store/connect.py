@@ -27,6 +27,9 @@ from assay.store.migrate import migrate
 READ_CONNECTIONS = 4
 ALONE_SECONDS = 10.0
 
+KEPT_FREE_BYTES = 256 << 20
+"""Of a disk so much is left to merges (schema/0015_full_disk.sql)."""
+
 _OF_BROKEN_PARTS = ("CANNOT_READ_ALL_DATA", "BAD_SIZE_OF_FILE_IN_DATA_PART", "CORRUPTED_DATA", "FILE_DOESNT_EXIST")
 """Errors of the engine that a part with empty or missing files makes."""
 
@@ -230,10 +233,15 @@ def _quoted(value: str | int) -> str:
     return str(value) if isinstance(value, int) else f"'{value}'"
 
 
+def no_room(place: str) -> str:
+    """Why nothing is written to a full disk."""
+    return (
+        f"cannot write to {place}: its disk has less than {KEPT_FREE_BYTES >> 20} MiB left; free some, nothing is lost"
+    )
+
+
 def _unwritten(table: str, error: BaseException) -> str:
-    if "NOT_ENOUGH_SPACE" in str(error):
-        return f"cannot write to {table}: the store's disk has less than 256 MiB left; free some, nothing is lost"
-    return f"cannot write to {table}: {_first_line(error)}"
+    return no_room(table) if "NOT_ENOUGH_SPACE" in str(error) else f"cannot write to {table}: {_first_line(error)}"
 
 
 def _first_line(error: BaseException) -> str:
