@@ -64,4 +64,5 @@ def test_the_page_shows_the_report_in_a_frame_that_runs_nothing_and_hands_it_out
     choice.press("ArrowDown")
     page.get_by_role("option", name="JSON Lines").click()
     expect(page.get_by_test_id("stCode")).to_contain_text("calls.jsonl")
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
     assert around.evaluate("window.first"), "the report is the same"
