@@ -22,6 +22,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -174,25 +175,37 @@ def stopped(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
     return {"times": times, "with rows in the journal": left_segments, **verdict(server, senders)}
 
 
-def disk_full(_: argparse.Namespace, directory: Path) -> dict[str, Any]:
-    """The store on a disk with room for 50 MB that fills up: requests are deferred, and taken once there is room."""
-    mount = ["mount", "-t", "tmpfs", "-o", "size=340m", "tmpfs", directory]
+def disk_full(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
+    """The store on a small disk of which another program takes all room: requests are deferred until there is some."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=420m", "tmpfs", directory]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
         return {"times": 0, "with rows in the journal": 0, "acknowledged": 0, "lost": 0, "twice": 0, "set aside": 0}
     try:
         server = Server(directory)
         server.start()
-        filler = directory / "filler"
-        filler.write_bytes(os.urandom(1 << 20) * 40)
-        senders = started(server, text_bytes=4000)
-        while not any(sender.answers[503] for sender in senders):
-            time.sleep(0.05)
-        left_segments = int(has_segments(server))
-        filler.unlink()
+        senders, left_segments = started(server, text_bytes=4000), 0
+        times = max(options.rounds // 10, 1)
+        for _ in range(times):
+            await_progress(senders, server)
+            deferred = sum(sender.answers[503] for sender in senders)
+            filler = fill(directory)
+            while sum(sender.answers[503] for sender in senders) == deferred:
+                time.sleep(0.05)
+            left_segments += has_segments(server)
+            filler.unlink()
         await_progress(senders, server)
-        return {"times": 1, "with rows in the journal": left_segments, **verdict(server, senders)}
+        return {"times": times, "with rows in the journal": left_segments, **verdict(server, senders)}
     finally:
         subprocess.run(["umount", "-l", directory], check=True)
+
+
+def fill(directory: Path) -> Path:
+    """A file that takes all that is free."""
+    filler = directory / "filler"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(1 << 18)):
+            pass
+    return filler
 
 
 def started(server: Server, text_bytes: int = 200) -> list[Sender]:

@@ -13,7 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from assay.ingest.batch import SPAN_SCHEMA
+from assay.quality.groups.grouping import cursor_name
 from assay.store.connect import Store, open_store
+from assay.store.cursors import write_cursor
 from assay.store.housekeeping import merge_closed_days
 from assay.store.rows import stamped
 from assay.store.scores import SCORE_SCHEMA
@@ -39,10 +41,13 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=30)
     parser.add_argument("--text-bytes", type=int, default=2000)
     parser.add_argument("--varied", action="store_true", help="texts that are hardly ever alike, in several scripts")
+    parser.add_argument("--unread", action="store_true", help="let no server read the prompts: ten millions take hours")
     options = parser.parse_args()
     began = time.perf_counter()
     store = open_store(options.store)
     seed(store, options.calls, options.days, options.text_bytes, varied=options.varied)
+    if options.unread:
+        write_cursor(store, cursor_name(), (time.time_ns() // 1000, ""))
     store.close()
     print(f"{options.calls:,} calls in {time.perf_counter() - began:.0f} s")
 
