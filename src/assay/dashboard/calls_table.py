@@ -80,9 +80,9 @@ def _columns(scores: list[str]) -> dict[str, Any]:
         "time": st.column_config.DatetimeColumn(
             "Time", format="D MMM HH:mm:ss", timezone=figures.zone(st.context.timezone), width=125
         ),
-        "model": st.column_config.TextColumn("Model", width=120),
-        "prompt": st.column_config.TextColumn("Prompt", width=230),
-        "response": st.column_config.TextColumn("Response", width=230),
+        "model": st.column_config.TextColumn("Model", width=150),
+        "prompt": st.column_config.TextColumn("Prompt", width=190),
+        "response": st.column_config.TextColumn("Response", width=190),
         "found": st.column_config.TextColumn("Found", width=320),
         "status": st.column_config.TextColumn("Status", width=60),
         "cost": number("Cost", format="$%.5f", width=75),

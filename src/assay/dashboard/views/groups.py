@@ -28,7 +28,7 @@ def page(visit: Visit) -> None:
     if worse:
         names = ", ".join(f"“{inert(excerpt(row['name'], 60))}”" for row in worse[:5])
         st.warning(f"Worse than in the period before: {names}", icon=":material/trending_down:")
-    chosen = _table(rows, compared=found["before"] is not None)
+    chosen = _table(rows)
     if found["scores_sampled"] < 1:
         st.caption(f"Scores are those of {figures.percent(found['scores_sampled'])} of the calls, taken by chance.")
     if chosen is None:
@@ -37,11 +37,11 @@ def page(visit: Visit) -> None:
         _one(visit, chosen)
 
 
-def _table(rows: list[Answer], *, compared: bool) -> Answer | None:
+def _table(rows: list[Answer]) -> Answer | None:
     scores = in_order({name for row in rows for name in row["scores"]})
     several = len({row["project"] for row in rows}) > 1
     frame = pd.DataFrame([_row(row, scores) for row in rows])
-    hidden = {*([] if several else ["project"]), *([] if compared else ["worse"])}
+    hidden = {*([] if several else ["project"]), *([] if any(frame["worse"]) else ["worse"])}
     number = st.column_config.NumberColumn
     shown = st.dataframe(
         frame,
@@ -49,8 +49,8 @@ def _table(rows: list[Answer], *, compared: bool) -> Answer | None:
         height=min(36 * (len(frame) + 1), 1000),
         column_order=[name for name in frame.columns if name not in hidden],
         column_config={
-            "project": st.column_config.TextColumn("Project", width=100),
-            "question": st.column_config.TextColumn("Question", width=330),
+            "project": st.column_config.TextColumn("Project", width=90),
+            "question": st.column_config.TextColumn("Question", width=280),
             "calls": number("Calls", format="localized", width=70),
             "share": number("Share", format="percent", width=70),
             "cost": number("Cost", format="$%.4f", width=85),
