@@ -63,6 +63,8 @@ QUESTIONS: dict[str, Question] = {
     "incidents": lambda m: m.incidents(),
 }
 
+_OF_READ_PROMPTS = ("kinds of question", "similar calls")
+
 PAGES: dict[str, Question] = {
     f"overview page, {span}": lambda m, span=span: overview(m, Filter(span)) for span in ("24h", "7d", "30d", "all")
 }
@@ -76,10 +78,12 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=7)
     parser.add_argument("--cold", type=int, default=3, help="how many cold starts; 0 leaves them out")
     parser.add_argument("--only", default="", help="only questions whose name has this in it")
+    parser.add_argument("--unread", action="store_true", help="the prompts of the store are not read: leave those out")
     parser.add_argument("--limit-ms", type=float, default=float("inf"))
     parser.add_argument("--directory", type=Path, help="keep the store here, and use it if it is there already")
     options = parser.parse_args()
-    asked = {name: ask for name, ask in {**QUESTIONS, **PAGES}.items() if options.only in name}
+    unread = _OF_READ_PROMPTS if options.unread else ()
+    asked = {name: ask for name, ask in {**QUESTIONS, **PAGES}.items() if options.only in name and name not in unread}
     with tempfile.TemporaryDirectory() as temporary:
         directory: Path = options.directory or Path(temporary)
         if not (directory / "data").exists():
