@@ -434,7 +434,9 @@ def test_nothing_is_mended_while_somebody_still_reads(fresh: Store, monkeypatch:
     with pytest.raises(StoreUnavailable, match="others still ask the store"):
         mend(fresh)
     del chunks
+    fresh.command("DETACH TABLE labels")
     assert mend(fresh) == []
+    assert fresh.query("SELECT count() AS labels FROM labels") == [{"labels": 0}]
 
 
 def test_a_closed_store_answers_that_it_is_closed(store: Store) -> None:

@@ -73,9 +73,9 @@ class Journal:
         data = b"".join(part for request in requests for part in _frame(request))
         if self._size + len(data) > self._max_bytes:
             raise StoreUnavailable(f"{self._size >> 20} MB wait to be stored: send this again later")
-        if shutil.disk_usage(self._directory).free < KEPT_FREE_BYTES:
-            raise StoreUnavailable(no_room("the journal"))
         try:
+            if shutil.disk_usage(self._directory).free < KEPT_FREE_BYTES:
+                raise StoreUnavailable(no_room("the journal"))
             segment = self._segment_with_room(len(requests))
         except OSError as error:
             raise StoreUnavailable(f"cannot write to the journal: {error}") from error

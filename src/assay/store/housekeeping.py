@@ -11,12 +11,14 @@ import time
 from collections.abc import Sequence
 
 from assay.errors import StoreError
-from assay.store import mend
 from assay.store.connect import Store
+from assay.store.mend import mend
 from assay.store.terms import INDEX
 
 EVERY_SECONDS = 3600.0
 INDEX_SECONDS = 20.0
+MEND_SECONDS = 240.0
+"""At most so often tables are attached anew: often enough that what a part was merged of is still there."""
 FEWEST_ROWS = 2000
 """Of fewer rows without an index the texts themselves are read in less time than a page takes."""
 
@@ -81,6 +83,7 @@ class Housekeeper:
     def __init__(self, store: Store, every_seconds: float = EVERY_SECONDS) -> None:
         self._store = store
         self._every_seconds = every_seconds
+        self._mended = -MEND_SECONDS
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="assay-housekeeping", daemon=True)
 
@@ -94,13 +97,10 @@ class Housekeeper:
         self._thread.join()
 
     def _run(self) -> None:
-        merged, mended = time.monotonic(), -mend.EVERY_SECONDS
+        merged = time.monotonic()
         while not self._stopping.wait(min(self._every_seconds, INDEX_SECONDS)):
             try:
-                if self._store.doubted.is_set() and time.monotonic() - mended >= mend.EVERY_SECONDS:
-                    mended = time.monotonic()
-                    self._store.doubted.clear()
-                    mend.mend(self._store)
+                self._mend()
                 index_new_parts(self._store)
                 self._merge_rewritten()
                 if time.monotonic() - merged >= self._every_seconds:
@@ -108,6 +108,16 @@ class Housekeeper:
                     merged = time.monotonic()
             except StoreError as error:
                 log.warning("could not keep the store's parts in order: %s", error)
+
+    def _mend(self) -> None:
+        if self._store.doubted.is_set() and time.monotonic() - self._mended >= MEND_SECONDS:
+            self._store.doubted.clear()
+            try:
+                mend(self._store)
+            except StoreError:
+                self._store.doubted.set()
+                raise
+            self._mended = time.monotonic()
 
     def _merge_rewritten(self) -> None:
         quiet = min(QUIET_SECONDS, self._every_seconds)

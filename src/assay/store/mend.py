@@ -12,12 +12,14 @@ import logging
 
 from assay.store.connect import Store
 
-EVERY_SECONDS = 240.0
-"""Often enough that what a part was merged of is still there."""
-
 _BROKEN = """
     SELECT table, name FROM system.detached_parts
     WHERE database = currentDatabase() AND reason = 'broken-on-start' ORDER BY table, name"""
+
+_TABLES = """
+    SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'
+    UNION DISTINCT SELECT table AS name FROM system.detached_tables WHERE database = currentDatabase()"""
+"""All, and those that a former try could not attach again."""
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +32,7 @@ def mend(store: Store) -> list[str]:
     if not store.embedded:
         return []
     before = set_aside(store)
-    tables = store.query(
-        "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree' ORDER BY name"
-    )
+    tables = store.query(_TABLES)
     with store.alone() as command:
         for table in tables:
             command(f"DETACH TABLE IF EXISTS {table['name']}")
