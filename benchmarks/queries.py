@@ -67,7 +67,7 @@ _OF_READ_PROMPTS = ("kinds of question", "similar calls")
 
 PAGES: dict[str, Question] = {
     f"overview page, {span}": lambda m, span=span: overview(m, Filter(span)) for span in ("24h", "7d", "30d", "all")
-}
+} | {f"report, {span}": lambda m, span=span: m.report("html", since=span) for span in ("24h", "7d", "30d")}
 
 
 def main() -> None:

@@ -17,7 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assay.analytics.calls import calls
+from assay.analytics.checkup import checkup
 from assay.analytics.selection import Selection
+from assay.config import Config
 from assay.errors import StoreError, StoreUnavailable
 from assay.records import Event, Score, Span
 from assay.store.connect import Store, embedded_directory, open_store
@@ -422,6 +424,8 @@ def test_what_a_full_disk_left_of_a_part_is_set_aside_and_what_it_was_merged_of_
 
     assert fresh.query(count) == [{"calls": 4}]
     assert set_aside(fresh) == [f"spans/broken-on-start_{part['name']}"]
+    [finding] = [one for one in checkup(fresh, Config(), {}) if one.check == "parts"]
+    assert part["name"] in finding.found
     insert(fresh, span("p", started_at=1_600_000_000_000_009))
     assert fresh.query(count) == [{"calls": 5}]
 

@@ -71,13 +71,13 @@ Numbers are compared in a third of the time of pairs.
 def _verdicts(store: Store, selection: Selection, sources: Mapping[str, str], each: int) -> list[Row]:
     """The worst verdicts of each score: sought by value and start alone, and read whole by those starts."""
     where, parameters = selection.of_scores()
-    parameters |= {"lower": sorted(LOWER_IS_BETTER)}
+    parameters |= {"names": list(sources), "lower": sorted(LOWER_IS_BETTER)}
     places = store.query(
         f"""
         SELECT name, source, groupArraySorted({each})({_PLACE}) AS worst, max(goodness) AS best
         FROM (
             SELECT name, source, started_at, {_GOODNESS} AS goodness
-            FROM scores FINAL WHERE {where} AND value IS NOT NULL
+            FROM scores FINAL WHERE {where} AND name IN {{names:Array(String)}} AND value IS NOT NULL
         ) GROUP BY name, source
         """,
         parameters,

@@ -45,7 +45,7 @@ def quality_lines(points: Sequence[Answer], bucket_seconds: int | None, incident
     known = in_order({row["score"] for row in rows}, [figures.name(name) for name in SCORE_COLOURS])
     times = [row["time"] for row in rows]
     began = _began(incidents, min(times), max(times))
-    return chart(_quality_lines(tuple(known), bool(began)), rows, **({"incidents": began} if began else {}))
+    return chart(_quality_lines(tuple(known), bool(began)), rows, incidents=began)
 
 
 @specified

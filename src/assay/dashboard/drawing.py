@@ -30,8 +30,8 @@ class Chart(NamedTuple):
 
 
 def chart(specification: Specification, rows: Sequence[dict[str, Any]], **more: Sequence[dict[str, Any]]) -> Chart:
-    """The chart of these rows; `more` are those of other names."""
-    return Chart(specification, {_ROWS: rows, **more})
+    """The chart of these rows; `more` are those of other names, where there are any."""
+    return Chart(specification, {_ROWS: rows, **{name: others for name, others in more.items() if others}})
 
 
 def marks(name: str = _ROWS) -> alt.Chart:

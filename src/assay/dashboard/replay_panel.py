@@ -111,7 +111,7 @@ def course(rule: Answer, until: str, figure: str) -> Chart | None:
         for one in rule["episodes"]
         if one["group"] == rule["group"]
     ]
-    return chart(_course(figure, bool(fired)), rows, **({"fired": fired} if fired else {})) if rows else None
+    return chart(_course(figure, bool(fired)), rows, fired=fired) if rows else None
 
 
 @specified

@@ -111,7 +111,7 @@ def latency_bars(bins: Iterable[Answer], marked: Mapping[str, float | None]) -> 
     rows = [{**bin, "took": _took(bin), **_bounds(bin)} for bin in bins]
     known = {name: ms for name, ms in marked.items() if ms is not None}
     percentiles = [{"percentile": name, "ms": ms, "took": figures.milliseconds(ms)} for name, ms in known.items()]
-    return chart(_latency_bars(tuple(known)), rows, **({"percentiles": percentiles} if known else {}))
+    return chart(_latency_bars(tuple(known)), rows, percentiles=percentiles)
 
 
 @specified
