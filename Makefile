@@ -26,7 +26,7 @@ check: install
 	@$(BIN)/lint-imports --no-cache
 
 bench: install
-	@for script in ingest sdk queries search groups exports scorers scoring dashboard; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	@for script in ingest sdk queries search groups exports scorers scoring charts dashboard; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 lock: install
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
