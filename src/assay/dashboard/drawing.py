@@ -1,7 +1,7 @@
 """A chart in two parts: its specification, which depends on its shape alone, and the rows that it draws.
 
-Altair takes 20 to 75 ms of CPU to build and check a specification (benchmarks/charts.py), so those of the shapes drawn last
-are kept.
+Altair takes 20 to 75 ms of CPU to build and check a specification (benchmarks/charts.py), so those of the shapes that
+were drawn last are kept.
 """
 
 from __future__ import annotations
