@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from assay.analytics.selection import Selection
+from assay.analytics.sums import Aggregates, ask
 from assay.errors import AssayError
 from assay.store.connect import Store
 
@@ -81,8 +82,7 @@ def _known_zone(store: Store, name: str) -> str:
 
 def _fitting(store: Store, selection: Selection) -> int:
     """From the first call of the selection on, so that a young store fills the chart too."""
-    where, parameters = selection.of_calls()
-    [row] = store.query(f"SELECT count() AS calls, min(started_at) AS first FROM spans WHERE {where}", parameters)
+    [row] = ask(store, selection, Aggregates("count() AS calls, min(started_at) AS first"))
     until = selection.until or datetime.now(UTC)
     span = max((until - row["first"]).total_seconds(), 1) if row["calls"] else 1
     return min(LENGTHS, key=lambda seconds: abs(span / seconds - AIMED_AT))

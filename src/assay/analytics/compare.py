@@ -13,8 +13,9 @@ import numpy as np
 
 from assay.analytics.agreement import LOWER_IS_BETTER
 from assay.analytics.differences import Estimate, Sums, bounded_mean, difference, quantile, skewed_mean, sums
-from assay.analytics.means import GROUP, SAMPLE, SHOWN_FIRST, SUMS, sums_by
+from assay.analytics.means import GROUP, SAMPLE, SHOWN_FIRST, SUMS
 from assay.analytics.selection import EARLIEST, Selection
+from assay.analytics.sums import Aggregates, ask, of_scores
 from assay.analytics.together import both
 from assay.analytics.wording import Wording
 from assay.errors import AssayError
@@ -112,6 +113,13 @@ def period_before(selection: Selection) -> Selection:
 
 def _figures(store: Store, selection: Selection) -> dict[str, Estimate]:
     """The estimate of every metric of calls."""
+    wanted = Aggregates(", ".join(_sums_of(metric) for metric in _SUMMED), {"sample": GROUP})
+    groups, p95 = both(lambda: ask(store, selection, wanted), lambda: _p95(store, selection))
+    found = {metric.name: _estimate(metric, _gathered(groups, metric.name)) for metric in _SUMMED}
+    return found | {_P95.name: p95}
+
+
+def _p95(store: Store, selection: Selection) -> Estimate:
     where, parameters = selection.of_calls()
     [row] = store.query(
         f"""
@@ -121,18 +129,15 @@ def _figures(store: Store, selection: Selection) -> dict[str, Estimate]:
         """,
         parameters,
     )
-    wanted = ", ".join(_sums_of(metric) for metric in _SUMMED)
-    groups = store.query(
+    below = store.query(
         f"""
-        SELECT {wanted}, c_{_LATENCY.name} AS c_below,
+        SELECT countIf({_P95.only}) AS c_below,
             toFloat64(countIf({_P95.only} AND latency_ms <= {{p95:Float64}})) AS t_below
         FROM spans FINAL WHERE {where} GROUP BY {GROUP}
         """,
         {**parameters, "p95": row["p95"]},
     )
-    below = _gathered(groups, "below")
-    found = {metric.name: _estimate(metric, _gathered(groups, metric.name)) for metric in _SUMMED}
-    return found | {_P95.name: quantile(_P95_LEVEL, row["p95"], below, _LEVELS, np.array(row["high"], float))}
+    return quantile(_P95_LEVEL, row["p95"], _gathered(below, "below"), _LEVELS, np.array(row["high"], float))
 
 
 def _sums_of(metric: _Metric) -> str:
@@ -173,18 +178,18 @@ _BY = {name: name for name in ("name", "source", "scorer", "scorer_version")} | 
 
 
 def _score_groups(store: Store, selection: Selection) -> dict[tuple[str, str], list[Row]]:
-    where, parameters = selection.of_scores()
-    # Inside by all that is repeated, so that the names of scorers are put together once a group and not once a score.
-    rows = store.query(
-        f"""
-        SELECT name, source, sum(own.c) AS c, sum(own.t) AS t, min(own.lowest) AS lowest, max(own.highest) AS highest,
-            groupUniqArray(trim(concat(scorer, ' ', scorer_version))) AS scorers
-        FROM (
-            {sums_by(_BY, SUMS, f"scores FINAL WHERE {where} AND value IS NOT NULL")}
-        ) AS own
-        GROUP BY name, source, sample
-        """,
-        parameters,
+    # First by all that is repeated, so that the names of scorers are put together once a group and not once a score.
+    rows = ask(
+        store,
+        selection,
+        Aggregates(SUMS, _BY, of_scores(None)),
+        lambda sums: (
+            f"""
+            SELECT name, source, sum(own.c) AS c, sum(own.t) AS t, min(own.lowest) AS lowest,
+                max(own.highest) AS highest,
+                groupUniqArrayIf(trim(concat(scorer, ' ', scorer_version)), own.c > 0) AS scorers
+            FROM ({sums}) AS own GROUP BY name, source, sample HAVING c > 0"""
+        ),
     )
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:

@@ -7,6 +7,7 @@ from typing import Any
 
 from assay.analytics.metrics import INPUT, selected
 from assay.analytics.selection import Dimension, Selection, dimension
+from assay.analytics.sums import Aggregates, ask
 from assay.ingest.pricing import Prices, Saving
 from assay.store.connect import Row, Store
 
@@ -37,8 +38,7 @@ def costs(store: Store, prices: Prices, selection: Selection, group_by: str | No
     call tells of a cache, and the former where no call has a price. Raises AssayError.
     """
     by = dimension(group_by) if group_by else None
-    where, parameters = selection.of_calls()
-    [whole] = store.query(f"SELECT {_FIGURES} FROM spans FINAL WHERE {where}", parameters)
+    [whole] = ask(store, selection, Aggregates(_FIGURES))
     cached = whole["cache_read_tokens"] or whole["cache_write_tokens"]
     rates = _rates(store, prices, selection) if cached else {}
     saved = _saved(store, prices, selection, None, rates) if cached else {}
@@ -46,10 +46,11 @@ def costs(store: Store, prices: Prices, selection: Selection, group_by: str | No
     answer = _with_saved(whole, saved.get("")) | {"unpriced_models": unpriced}
     if by is None:
         return answer
-    groups = store.query(
-        f"SELECT {by.sql} AS group, {_FIGURES} FROM spans FINAL WHERE {where} GROUP BY group"
-        f" ORDER BY cost_usd DESC NULLS LAST, calls DESC, group LIMIT {MAX_GROUPS}",
-        parameters | by.parameters,
+    groups = ask(
+        store,
+        selection,
+        Aggregates(_FIGURES, {"group": by.sql}, parameters=by.parameters),
+        lambda sums: f"{sums} ORDER BY cost_usd DESC NULLS LAST, calls DESC, group LIMIT {MAX_GROUPS}",
     )
     saved = _saved(store, prices, selection, by, rates) if cached else {}
     return answer | {

@@ -9,6 +9,7 @@ import msgspec
 
 from assay.analytics.means import SHOWN_FIRST
 from assay.analytics.selection import Selection
+from assay.analytics.sums import Aggregates, ask, of_scores
 from assay.analytics.worst import Worst, worst_calls
 from assay.errors import AssayError
 from assay.store.connect import Row, Store
@@ -16,6 +17,14 @@ from assay.store.connect import Row, Store
 BINS = 20
 OUTSIDE = 255
 """The bin of values that are not in 0..1."""
+
+_FIGURES = """
+    count() AS calls, count(value) AS known, min(value) AS low, max(value) AS high, max(ingested_at) AS judged_at"""
+_KEYS = {
+    **{name: name for name in ("name", "source", "scorer")},
+    "version": "scorer_version",
+    "bin": f"if(value BETWEEN 0 AND 1, toUInt8(least(floor(value * {BINS}), {BINS - 1})), {OUTSIDE})",
+}
 
 
 class Bin(msgspec.Struct, frozen=True):
@@ -52,18 +61,7 @@ class Distribution(msgspec.Struct, frozen=True):
 
 def distributions(store: Store, selection: Selection) -> list[Distribution]:
     """Every score of the selected calls, by name."""
-    where, parameters = selection.of_scores()
-    rows = store.query(
-        f"""
-        SELECT name, source, scorer, scorer_version AS version,
-            if(value BETWEEN 0 AND 1, toUInt8(least(floor(value * {BINS}), {BINS - 1})), {OUTSIDE}) AS bin,
-            count() AS calls, count(value) AS known, min(value) AS low, max(value) AS high,
-            max(ingested_at) AS judged_at
-        FROM scores FINAL WHERE {where}
-        GROUP BY name, source, scorer, version, bin
-        """,
-        parameters,
-    )
+    rows = ask(store, selection, Aggregates(_FIGURES, _KEYS, of_scores(None)))
     shown: dict[str, str] = {}
     for row in rows:
         shown[row["name"]] = min(shown.get(row["name"], row["source"]), row["source"], key=SHOWN_FIRST.index)

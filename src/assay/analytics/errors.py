@@ -6,6 +6,7 @@ from typing import Any
 
 from assay.analytics.means import FIGURES, GROUP, with_interval
 from assay.analytics.selection import Selection, dimension
+from assay.analytics.sums import Aggregates, ask
 from assay.store.connect import Row, Store
 
 MAX_TYPES = 200
@@ -37,16 +38,15 @@ _NOTHING: Row = {"calls": 0, "errors": 0, "error_rate": None, "low": None, "high
 
 def _rates(store: Store, selection: Selection, group_by: str | None) -> list[Row]:
     by = dimension(group_by) if group_by else None
-    where, parameters = selection.of_calls()
-    rows = store.query(
-        f"""
-        SELECT group, {FIGURES} FROM (
-            SELECT {by.sql if by else "''"} AS group, {GROUP} AS sample, {_SUMS}
-            FROM spans FINAL WHERE {where} GROUP BY group, sample
-        )
-        GROUP BY group ORDER BY sum(t) DESC, n DESC, group LIMIT {MAX_GROUPS}
-        """,
-        parameters | (by.parameters if by else {}),
+    keys = {"group": by.sql if by else "''", "sample": GROUP}
+    rows = ask(
+        store,
+        selection,
+        Aggregates(_SUMS, keys, parameters=by.parameters if by else {}),
+        lambda sums: (
+            f"SELECT group, {FIGURES} FROM ({sums}) GROUP BY group"
+            f" ORDER BY sum(t) DESC, n DESC, group LIMIT {MAX_GROUPS}"
+        ),
     )
     return [({"group": row["group"]} if by else {}) | _rate(with_interval(row)) for row in rows]
 

@@ -17,6 +17,7 @@ from assay.analytics.agreement import LOWER_IS_BETTER
 from assay.analytics.compare import HIGHER_IS_BETTER, period_before
 from assay.analytics.means import FIGURES, GROUP, SHOWN_FIRST, SUMS, with_interval
 from assay.analytics.selection import Selection
+from assay.analytics.sums import Aggregates, Source, ask
 from assay.analytics.together import both
 from assay.errors import NotFound
 from assay.quality.intervals import UNKNOWN, Interval
@@ -100,15 +101,11 @@ def _problem(known: Iterable[Group], calls: int) -> str:
 
 
 def _totals(store: Store, selection: Selection) -> list[Row]:
-    where, parameters = selection.of_embeddings()
-    rows = store.query(
-        f"""
-        SELECT project, prompt_group AS id, count() AS calls,
-            uniqCombined(template) AS templates, sumOrNull(cost_usd) AS cost_usd, countIf(status = 'error') AS errors,
-            errors / calls AS error_rate, quantiles(0.5, 0.95)(latency_ms) AS latency, max(started_at) AS last_at
-        FROM embeddings FINAL WHERE {where} GROUP BY project, id ORDER BY calls DESC, project, id
-        """,
-        parameters,
+    rows = ask(
+        store,
+        selection,
+        Aggregates(_TOTALS, _BY, _of_embeddings),
+        lambda sums: f"{sums} ORDER BY calls DESC, project, id",
     )
     return [
         {**row, "id": row["id"] or OTHER, "p50_latency_ms": p50, "p95_latency_ms": p95}
@@ -117,25 +114,41 @@ def _totals(store: Store, selection: Selection) -> list[Row]:
     ]
 
 
+_BY = {"project": "project", "id": "prompt_group"}
+
+_TOTALS = """
+    count() AS calls, uniqCombined(template) AS templates, sumOrNull(cost_usd) AS cost_usd,
+    countIf(status = 'error') AS errors, errors / calls AS error_rate, quantiles(0.5, 0.95)(latency_ms) AS latency,
+    max(started_at) AS last_at"""
+
+_SUMS = """
+    count() AS c_all, count(cost_usd) AS c_cost, toFloat64(countIf(status = 'error')) AS t_error,
+    ifNull(sum(cost_usd), 0) AS t_cost, sum(latency_ms) AS t_latency,
+    ifNull(min(cost_usd), 0) AS low_cost, ifNull(max(cost_usd), 0) AS high_cost,
+    min(latency_ms) AS low_latency, max(latency_ms) AS high_latency"""
+
+
+def _of_embeddings(selection: Selection) -> Source:
+    where, parameters = selection.of_embeddings()
+    return f"embeddings FINAL WHERE {where}", parameters
+
+
 def _facts(store: Store, selection: Selection) -> dict[tuple[str, str], Figures]:
     """Means of what every call has, by project and group."""
-    where, parameters = selection.of_embeddings()
-    rows = store.query(
-        f"""
-        SELECT project, id, metric.1 AS name, {FIGURES} FROM (
-            SELECT project, id, arrayJoin(arrayZip({list(_FACTS)}, [c_all, c_cost, c_all],
-                [t_error, t_cost, t_latency], [0., low_cost, low_latency], [1., high_cost, high_latency])) AS metric,
-                metric.2 AS c, metric.3 AS t, metric.4 AS lowest, metric.5 AS highest
-            FROM (
-                SELECT project, prompt_group AS id, {GROUP} AS sample,
-                    count() AS c_all, count(cost_usd) AS c_cost, toFloat64(countIf(status = 'error')) AS t_error,
-                    ifNull(sum(cost_usd), 0) AS t_cost, sum(latency_ms) AS t_latency,
-                    ifNull(min(cost_usd), 0) AS low_cost, ifNull(max(cost_usd), 0) AS high_cost,
-                    min(latency_ms) AS low_latency, max(latency_ms) AS high_latency
-                FROM embeddings FINAL WHERE {where} GROUP BY project, id, sample)
-            ) GROUP BY project, id, name
-        """,
-        parameters,
+    rows = ask(
+        store,
+        selection,
+        Aggregates(_SUMS, {**_BY, "sample": GROUP}, _of_embeddings),
+        lambda sums: (
+            f"""
+            SELECT project, id, metric.1 AS name, {FIGURES} FROM (
+                SELECT project, id, arrayJoin(arrayZip({list(_FACTS)}, [c_all, c_cost, c_all],
+                    [t_error, t_cost, t_latency], [0., low_cost, low_latency], [1., high_cost, high_latency]))
+                    AS metric,
+                    metric.2 AS c, metric.3 AS t, metric.4 AS lowest, metric.5 AS highest
+                FROM ({sums})
+            ) GROUP BY project, id, name"""
+        ),
     )
     return _by_group(rows)
 

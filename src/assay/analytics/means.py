@@ -7,8 +7,6 @@ their group in `sample`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from assay.quality.intervals import UNKNOWN, mean_interval, variance_of_mean
 from assay.store.connect import Row
 
@@ -29,17 +27,6 @@ FIGURES = """
 
 SHOWN_FIRST = ("scorer", "otel", "judge", "human")
 """Whose figures stand for a name: those of the first source that gave any (as in `store.scores.SHOWN_FIRST`)."""
-
-
-def sums_by(keys: Mapping[str, str], sums: str, source: str) -> str:
-    """A SELECT of `sums` (over `value`) for each combination of the keys, {name: SQL over the source's columns}.
-
-    Grouped by one number: names repeat, so each block of rows hashes them once. Half the time of grouping by them.
-    """
-    keyed = ", ".join(f"any({sql}) AS key_{place}" for place, sql in enumerate(keys.values()))
-    number = " + ".join(f"{2 * place + 1} * cityHash64({sql})" for place, sql in enumerate(keys.values()))
-    named = ", ".join(f"key_{place} AS {name}" for place, name in enumerate(keys))
-    return f"SELECT {named}, * FROM (SELECT {keyed}, {sums} FROM {source} GROUP BY {number})"
 
 
 def with_interval(row: Row) -> Row:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
 import msgspec
@@ -65,7 +65,7 @@ def tag(text: str) -> tuple[str, str]:
     return key, value
 
 
-EARLIEST = datetime.min.replace(tzinfo=UTC)
+EARLIEST, LATEST = (moment.replace(tzinfo=UTC) for moment in (datetime.min, datetime.max))
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +73,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
 
     `release` is the resource's service.version; `tags` are attributes of the calls, as (key, value) each;
     `prompt_group` is the id of a kind of question, or "other". Latencies are from the least on, and below the most.
+    `apart` are days (UTC) that are left out.
     """
 
     since: datetime | None = None
@@ -92,6 +93,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     prompt_group: str | None = None
     min_latency_ms: float | None = None
     max_latency_ms: float | None = None
+    apart: tuple[date, ...] = ()
 
     def of_calls(self) -> tuple[str, dict[str, Any]]:
         """Condition and parameters for the `spans` table."""
@@ -191,6 +193,9 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
             if (moment := getattr(self, bound)) is not None:
                 conditions.append(f"started_at {comparison} fromUnixTimestamp64Micro({{{bound}:Int64}})")
                 parameters[bound] = round(moment.timestamp() * 1e6)
+        if self.apart:
+            conditions.append("toDate(started_at) NOT IN {apart:Array(Date)}")
+            parameters["apart"] = list(self.apart)
         for name in names:
             if (value := getattr(self, name)) is not None:
                 conditions.append(f"{name} = {{{name}:String}}")

@@ -6,7 +6,8 @@ from typing import Any
 
 from assay.analytics.metrics import COUNTS, selected
 from assay.analytics.selection import Selection, dimension
-from assay.store.connect import Row, Store
+from assay.analytics.sums import Aggregates, ask
+from assay.store.connect import Store
 
 MAX_GROUPS = 1000
 
@@ -36,11 +37,11 @@ def speed(store: Store, selection: Selection, group_by: str = "model") -> dict[s
     succeeded with known tokens. Figures are None where no conversation tells. Raises AssayError.
     """
     by = dimension(group_by)
-    where, parameters = selection.of_calls()
-    [whole] = store.query(f"SELECT {selected(_FIGURES)} FROM spans FINAL WHERE {where}", parameters)
-    groups: list[Row] = store.query(
-        f"SELECT {by.sql} AS group, {selected(_FIGURES)} FROM spans FINAL WHERE {where}"
-        f" GROUP BY group ORDER BY conversations DESC, group LIMIT {MAX_GROUPS}",
-        parameters | by.parameters,
+    [whole] = ask(store, selection, Aggregates(selected(_FIGURES)))
+    groups = ask(
+        store,
+        selection,
+        Aggregates(selected(_FIGURES), {"group": by.sql}, parameters=by.parameters),
+        lambda sums: f"{sums} ORDER BY conversations DESC, group LIMIT {MAX_GROUPS}",
     )
     return {"dimension": by.name, **whole, "groups": groups}

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from assay.analytics.means import FIGURES, SAMPLE, SHOWN_FIRST, SUMS, sums_by, with_interval
-from assay.analytics.selection import Selection, dimension
+from assay.analytics.means import FIGURES, SAMPLE, SHOWN_FIRST, SUMS, with_interval
+from assay.analytics.selection import Dimension, Selection, dimension
+from assay.analytics.sums import Aggregates, ask, of_scores
+from assay.analytics.together import both
 from assay.store.connect import Row, Store
 from assay.store.spans import INPUT_TOKENS, OUTPUT_TOKENS
 
@@ -32,13 +34,7 @@ USAGE = f"""
     quantilesIf(0.5, 0.95, 0.99)(latency_ms, kind = 'llm') AS latency_quantiles,
     avgOrNullIf(time_to_first_token_ms, kind = 'llm') AS avg_time_to_first_token_ms"""
 
-_QUALITY = f"""
-    name, source, sum(unknown) AS not_assessable, {FIGURES},
-    quantilesMerge(0.05, 0.5, 0.95)(spread) AS quantiles"""
-
-_BY = {"name": "name", "source": "source", **SAMPLE}
-
-_SUMS = f"countIf(value IS NULL) AS unknown, {SUMS}, quantilesState(0.05, 0.5, 0.95)(value) AS spread"
+_SUMS = f"countIf(value IS NULL) AS unknown, {SUMS}"
 
 
 def usage(store: Store, selection: Selection, group_by: str | None = None) -> Row:
@@ -56,16 +52,15 @@ def usage(store: Store, selection: Selection, group_by: str | None = None) -> Ro
         f"SELECT count() AS judge_calls, sum(ifNull(cost_usd, 0)) AS judge_cost_usd FROM spans FINAL WHERE {where}",
         parameters,
     )
-    where, parameters = selection.of_calls()
     if group_by is None:
-        [row] = store.query(f"SELECT {USAGE} FROM spans FINAL WHERE {where}", parameters)
+        [row] = ask(store, selection, Aggregates(USAGE))
         return _named_quantiles(row) | judge
     by = dimension(group_by)
-    rows = store.query(
-        f"SELECT {by.sql} AS group, grouping(group) AS whole, {USAGE} FROM spans FINAL WHERE {where}"
-        " GROUP BY ROLLUP(group)"
-        f" ORDER BY whole DESC, total_cost_usd DESC, total_calls DESC, group LIMIT {MAX_GROUPS + 1}",
-        {**parameters, **by.parameters},
+    rows = ask(
+        store,
+        selection,
+        Aggregates(f"grouping(group) AS whole, {USAGE}", {"group": by.sql}, parameters=by.parameters, rollup=True),
+        lambda sums: f"{sums} ORDER BY whole DESC, total_cost_usd DESC, total_calls DESC, group LIMIT {MAX_GROUPS + 1}",
     )
     if not rows:
         return usage(store, selection) | {"groups": []}
@@ -83,28 +78,36 @@ def quality(store: Store, selection: Selection, names: Sequence[str] = ()) -> di
     `by_source` has the same of each source. The interval allows for calls of one session being alike; it is None
     where there are fewer than two sessions. `names` keeps those scores only.
     """
-    source, _, parameters = selection.scores_by(None, names)
-    rows = store.query(
-        f"SELECT {_QUALITY} FROM ({sums_by(_BY, _SUMS, source)}) GROUP BY name, source ORDER BY name, source",
-        parameters,
-    )
-    return _by_name(rows)
+    return _by_name(*_quality(store, selection, None, names)).get("", {})
 
 
 def quality_by(
     store: Store, selection: Selection, group_by: str, names: Sequence[str] = ()
 ) -> dict[str, dict[str, Row]]:
     """`quality` for each value of a dimension. Raises AssayError."""
-    source, group, parameters = selection.scores_by(dimension(group_by), names)
-    rows = store.query(
-        f"SELECT group, {_QUALITY} FROM ({sums_by({'group': group, **_BY}, _SUMS, source)})"
-        f" GROUP BY group, name, source ORDER BY group, name, source LIMIT {10 * MAX_GROUPS}",
-        parameters,
+    return _by_name(*_quality(store, selection, dimension(group_by), names))
+
+
+def _quality(
+    store: Store, selection: Selection, by: Dimension | None, names: Sequence[str]
+) -> tuple[list[Row], list[Row]]:
+    """Means and spreads, each by group, name and source."""
+    rows, group = of_scores(by, names), selection.scores_by(by, names)[1]
+    keys = {"group": group, "name": "name", "source": "source"}
+    means = Aggregates(_SUMS, keys | SAMPLE, rows)
+    spreads = Aggregates("quantiles(0.05, 0.5, 0.95)(value) AS quantiles", keys, rows)
+    return both(
+        lambda: ask(
+            store,
+            selection,
+            means,
+            lambda sums: (
+                f"SELECT group, name, source, sum(unknown) AS not_assessable, {FIGURES} FROM ({sums})"
+                f" GROUP BY group, name, source ORDER BY group, name, source LIMIT {10 * MAX_GROUPS}"
+            ),
+        ),
+        lambda: ask(store, selection, spreads),
     )
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row.pop("group"), []).append(row)
-    return {group: _by_name(own) for group, own in groups.items()}
 
 
 def _named_quantiles(row: Row) -> Row:
@@ -112,13 +115,16 @@ def _named_quantiles(row: Row) -> Row:
     return {**row, "p50_latency_ms": p50, "p95_latency_ms": p95, "p99_latency_ms": p99}
 
 
-def _by_name(rows: list[Row]) -> dict[str, Row]:
-    names: dict[str, dict[str, Row]] = {}
-    for row in rows:
-        name, source = row.pop("name"), row.pop("source")
-        p05, p50, p95 = (_finite(value) for value in row.pop("quantiles"))
-        names.setdefault(name, {})[source] = {**with_interval(row), "p05": p05, "p50": p50, "p95": p95}
-    return {name: _shown(by_source) for name, by_source in names.items()}
+def _by_name(means: list[Row], spreads: list[Row]) -> dict[str, dict[str, Row]]:
+    """By group, then name."""
+    spread = {(row["group"], row["name"], row["source"]): row["quantiles"] for row in spreads}
+    groups: dict[str, dict[str, dict[str, Row]]] = {}
+    for row in means:
+        group, name, source = (row.pop(key) for key in ("group", "name", "source"))
+        p05, p50, p95 = (_finite(value) for value in spread.get((group, name, source), [None] * 3))
+        by_source = groups.setdefault(group, {}).setdefault(name, {})
+        by_source[source] = {**with_interval(row), "p05": p05, "p50": p50, "p95": p95}
+    return {group: {name: _shown(by_source) for name, by_source in names.items()} for group, names in groups.items()}
 
 
 def _shown(by_source: dict[str, Row]) -> Row:

@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import NamedTuple
 
 from assay.analytics.buckets import Buckets, buckets
-from assay.analytics.means import FIGURES, SAMPLE, SHOWN_FIRST, SUMS, sums_by, with_interval
+from assay.analytics.means import FIGURES, SAMPLE, SHOWN_FIRST, SUMS, with_interval
 from assay.analytics.metrics import INPUT, METRICS, OUTPUT, SCORE, selected, unknown
 from assay.analytics.selection import Dimension, Selection, dimension
+from assay.analytics.sums import Aggregates, ask, of_scores
 from assay.store.connect import Row, Store
 
 MAX_POINTS = 10_000
@@ -18,10 +19,7 @@ _ALWAYS = f"""
     countIf(spans.kind = 'llm') AS conversations, count() AS calls, countIf(spans.status = 'error') AS errors,
     sum(ifNull(spans.cost_usd, 0)) AS cost_usd, countIf(spans.cost_usd IS NULL AND spans.status = 'ok') AS unpriced,
     sum(ifNull({INPUT}, 0) + ifNull({OUTPUT}, 0)) AS total_tokens,
-    avgOrNullIf(spans.latency_ms, spans.kind = 'llm') AS avg_latency_ms,
-    quantileOrNullIf(0.5)(spans.latency_ms, spans.kind = 'llm') AS p50_latency_ms,
-    quantileOrNullIf(0.95)(spans.latency_ms, spans.kind = 'llm') AS p95_latency_ms,
-    quantileOrNullIf(0.99)(spans.latency_ms, spans.kind = 'llm') AS p99_latency_ms"""
+    {selected(("avg_latency_ms", "p50_latency_ms", "p95_latency_ms", "p99_latency_ms"))}"""
 
 Key = tuple[datetime, str]
 
@@ -78,29 +76,25 @@ def trends(
 
 def latencies(store: Store, selection: Selection) -> list[Row]:
     """How many conversations took how long: bins of `from_ms`, `to_ms` and `conversations`, six to a factor of ten."""
-    where, parameters = selection.of_calls()
-    return store.query(
-        f"""
-        SELECT pow(10, bin / 6) AS from_ms, pow(10, (bin + 1) / 6) AS to_ms, count() AS conversations
-        FROM (
-            SELECT floor(log10(greatest(latency_ms, 1)) * 6) AS bin
-            FROM spans FINAL WHERE {where} AND kind = 'llm'
-        )
-        GROUP BY bin ORDER BY bin
-        """,
-        parameters,
+    return ask(
+        store,
+        selection,
+        Aggregates("countIf(kind = 'llm') AS conversations", {"bin": "floor(log10(greatest(latency_ms, 1)) * 6)"}),
+        lambda sums: (
+            f"""
+            SELECT pow(10, bin / 6) AS from_ms, pow(10, (bin + 1) / 6) AS to_ms, conversations
+            FROM ({sums}) WHERE conversations > 0 ORDER BY bin"""
+        ),
     )
 
 
 def _points(store: Store, selection: Selection, parts: Buckets, by: Dimension | None, figures: str) -> list[Row]:
-    where, parameters = selection.of_calls()
-    points = store.query(
-        f"""
-        SELECT {parts.start} AS bucket, {by.sql if by else "''"} AS group, {figures}
-        FROM spans FINAL WHERE {where}
-        GROUP BY bucket, group ORDER BY bucket DESC, group DESC LIMIT {MAX_POINTS + 1}
-        """,
-        {**parameters, **parts.parameters, **(by.parameters if by else {})},
+    keys = {"bucket": parts.start, "group": by.sql if by else "''"}
+    points = ask(
+        store,
+        selection,
+        Aggregates(figures, keys, parameters={**parts.parameters, **(by.parameters if by else {})}),
+        lambda sums: f"{sums} ORDER BY bucket DESC, group DESC LIMIT {MAX_POINTS + 1}",
     )
     points.reverse()
     return points
@@ -120,12 +114,15 @@ def _score_means(
     store: Store, selection: Selection, parts: Buckets, by: Dimension | None, names: list[str]
 ) -> dict[Key, dict[str, Row]]:
     """By bucket and group, then by name of a score (all if none are named): n, mean and interval."""
-    source, group, parameters = selection.scores_by(by, names)
+    group = selection.scores_by(by, names)[1]
     keys = {"bucket": parts.start, "group": group, "name": "name", "source": "source", **SAMPLE}
-    rows = store.query(
-        f"SELECT bucket, group, name, source, {FIGURES} FROM ({sums_by(keys, SUMS, source)})"
-        " GROUP BY bucket, group, name, source",
-        {**parameters, **parts.parameters},
+    rows = ask(
+        store,
+        selection,
+        Aggregates(SUMS, keys, of_scores(by, names), parts.parameters),
+        lambda sums: (
+            f"SELECT bucket, group, name, source, {FIGURES} FROM ({sums}) GROUP BY bucket, group, name, source"
+        ),
     )
     shown: dict[str, str] = {}
     for row in rows:

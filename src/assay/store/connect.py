@@ -21,6 +21,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from assay.config import without_password
 from assay.errors import StoreError, StoreUnavailable
+from assay.store.kept import Kept
 from assay.store.lock import StoreLock
 from assay.store.migrate import migrate
 
@@ -62,6 +63,8 @@ class Store:
         self._readers: queue.LifoQueue[Client | None] = queue.LifoQueue()
         for _ in range(READ_CONNECTIONS):
             self._readers.put(None)
+        self.kept = Kept(self.query, self.command, KEPT_FREE_BYTES) if self.embedded else None
+        """What days that are over sum up to; a server may have other nodes, which would not know of it."""
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
         """The rows of a SELECT, as dictionaries. Values go in as `{name:Type}` parameters only."""
@@ -207,6 +210,8 @@ def open_store(url: str, *, answers_at: str = "") -> Store:
         raise StoreError(f"cannot open {without_password(url)}: {_first_line(error)}") from error
     try:
         migrate(store, directory=directory)
+        if store.kept:
+            store.kept.begin()
     except BaseException:
         store.close()
         raise

@@ -1,0 +1,209 @@
+"""What days that are over sum up to, kept question by question, so that only newer calls are read again.
+
+A day's sums hold as long as the day has the same parts: the engine never changes a part, it makes another with another
+name. They live in tables of the embedded engine beside the store's own, until the store is opened again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any, NamedTuple
+
+from assay.errors import StoreError
+
+DATABASE = "kept"
+
+MOST_BYTES = 256 << 20
+MOST_BYTES_EACH = 64 << 20
+MOST_QUESTIONS = 200
+MOST_REPLACED = 60
+"""So many days of a question may have been summed up again, before it is begun anew."""
+REST_SECONDS = 600.0
+LONG_REST_SECONDS = 86_400.0
+"""So long a question is not kept after an error, and where its sums are too many or too large."""
+
+_FIRST, _END = datetime(1970, 1, 2, tzinfo=UTC), datetime(2149, 6, 6, tzinfo=UTC)
+"""The days that have a partition of their own: what came before or after is all in one."""
+
+_DAYS = """
+    SELECT partition AS day, groupBitXor(cityHash64(table, name)) AS parts, sum(rows) AS rows
+    FROM system.parts
+    WHERE active AND database = currentDatabase() AND table IN ('spans', 'scores', 'embeddings')
+        AND partition > {before:String} AND partition < {end:String}
+    GROUP BY day HAVING toUnixTimestamp(max(modification_time)) <= {quiet:Float64} ORDER BY day"""
+
+
+class Least(NamedTuple):
+    """From where on it is worth it to keep sums.
+
+    Of fewer `rows` of calls, scores and embeddings, and where a sum stands for fewer than `rows_each` on average, the
+    rows are read in about the same time. To a day nothing must have been written for `quiet_seconds`: what is inserted
+    comes in many parts, and those are merged.
+    """
+
+    rows: int = 1_000_000
+    rows_each: int = 100
+    quiet_seconds: float = 60.0
+
+
+class Day(NamedTuple):
+    """A hash of the parts that a day (UTC) has, and how many rows these have."""
+
+    parts: int
+    rows: int
+
+
+Days = dict[str, Day]
+"""By their partitions' names: 2026-11-30."""
+
+Sums = Callable[[list[str]], tuple[str, dict[str, Any]]]
+"""A SELECT of the sums of these days, with the day first and as `day`, and its parameters."""
+
+
+class Table(NamedTuple):
+    """Where sums are: of each day those rows of the table `name` whose `turn` is the one named here."""
+
+    name: str
+    turns: dict[str, int]
+
+
+log = logging.getLogger(__name__)
+
+
+class _Question:
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.table = ""
+        self.days = dict[str, tuple[Day, int]]()
+        """Each day as it was when it was summed up, and in which turn that was."""
+        self.replaced = 0
+        self.asked = 0.0
+        self.rests_until = 0.0
+
+
+class Kept:
+    """The sums of one store. Thread-safe."""
+
+    def __init__(
+        self,
+        query: Callable[[str, Mapping[str, Any]], list[dict[str, Any]]],
+        command: Callable[[str, Mapping[str, Any]], None],
+        kept_free_bytes: int = 0,
+    ) -> None:
+        self._query = query
+        self._command = command
+        self._kept_free_bytes = kept_free_bytes
+        self._lock = threading.Lock()
+        self._questions: dict[str, _Question] = {}
+        self._turns = count(1)
+        self.least = Least()
+
+    def begin(self) -> None:
+        """Away with what another process kept. Raises StoreError."""
+        self._command(f"DROP DATABASE IF EXISTS {DATABASE} SYNC", {})
+
+    def days(self, since: datetime, until: datetime) -> Days:
+        """The days that lie in [since, until) as a whole and are not written to now; none where they have few rows."""
+        before, end = max(since, _FIRST) - timedelta(microseconds=1), min(until, _END)
+        rows = self._query(
+            _DAYS,
+            {
+                "before": str(before.astimezone(UTC).date()),
+                "end": str(end.astimezone(UTC).date()),
+                "quiet": time.time() - self.least.quiet_seconds,
+            },
+        )
+        enough = sum(row["rows"] for row in rows) >= self.least.rows
+        return {row["day"]: Day(row["parts"], row["rows"]) for row in rows} if enough else {}
+
+    def table(self, question: str, days: Days, sums: Sums) -> Table | None:
+        """Where the sums of these days are, the missing ones added; None where it is not worth it to keep them.
+
+        `question` tells it from others: whatever the sums depend on but for the days.
+        """
+        with self._lock:
+            asked = self._questions.setdefault(question, _Question())
+            asked.asked = now = time.monotonic()
+        with asked.lock:
+            if asked.rests_until > now:
+                return None
+            try:
+                if self._add(asked, days, sums) and not self._is_worth_it(asked):
+                    asked.rests_until = now + LONG_REST_SECONDS
+            except StoreError as error:
+                log.warning("what days sum up to is not kept, questions are slower for now: %s", error)
+                asked.rests_until = now + REST_SECONDS
+                self._drop(asked)
+            return Table(asked.table, {day: asked.days[day][1] for day in days}) if asked.table else None
+
+    def forget(self, question: str) -> None:
+        """Away with its sums, which cannot be read. Raises StoreError."""
+        with self._lock:
+            asked = self._questions.pop(question, None)
+        if asked:
+            self._drop(asked)
+
+    def _add(self, asked: _Question, days: Days, sums: Sums) -> bool:
+        """Sums up the days that are not there as they are now; answers whether there were any."""
+        if asked.replaced > MOST_REPLACED:
+            self._drop(asked)
+        missing = [day for day, own in days.items() if day not in asked.days or asked.days[day][0] != own]
+        if not missing:
+            return False
+        asked.replaced += len(asked.days.keys() & missing)
+        turn = next(self._turns)
+        sql, parameters = sums(missing)
+        summed = f"SELECT {turn}::UInt64 AS turn, * FROM ({sql})"
+        if not asked.table:
+            asked.table = self._create(f"{DATABASE}.question_{turn}", summed, parameters)
+        self._command(f"INSERT INTO {asked.table} {summed}", parameters)
+        asked.days |= {day: (days[day], turn) for day in missing}
+        return True
+
+    def _create(self, table: str, summed: str, parameters: Mapping[str, Any]) -> str:
+        self._command(f"CREATE DATABASE IF NOT EXISTS {DATABASE}", {})
+        self._command(
+            f"CREATE TABLE {table} ENGINE = MergeTree ORDER BY day"
+            f" SETTINGS min_free_disk_bytes_to_perform_insert = {self._kept_free_bytes} EMPTY AS {summed}",
+            parameters,
+        )
+        return table
+
+    def _is_worth_it(self, last: _Question) -> bool:
+        """Whether to keep what was added last; if so, what was not asked for longest makes room."""
+        rows = self._query(
+            "SELECT concat(database, '.', table) AS table, sum(bytes_on_disk) AS bytes, sum(rows) AS rows"
+            " FROM system.parts WHERE active AND database = {database:String} GROUP BY table",
+            {"database": DATABASE},
+        )
+        size = {row["table"]: row["bytes"] for row in rows}
+        sums = sum(row["rows"] for row in rows if row["table"] == last.table)
+        of_rows = sum(day.rows for day, _ in last.days.values())
+        if size.get(last.table, 0) > MOST_BYTES_EACH or sums * self.least.rows_each > of_rows:
+            self._drop(last)
+            return False
+        with self._lock:
+            others = sorted(
+                (one for one in self._questions.items() if one[1].table and one[1] is not last),
+                key=lambda one: one[1].asked,
+            )
+            total, many, dropped = sum(size.values()), len(others) + 1, list[str]()
+            for question, one in others:
+                if total <= MOST_BYTES and many <= MOST_QUESTIONS:
+                    break
+                total, many = total - size.get(one.table, 0), many - 1
+                dropped.append(question)
+        for question in dropped:
+            self.forget(question)
+        return True
+
+    def _drop(self, asked: _Question) -> None:
+        """Whoever reads the table right now meets an error, and asks the calls themselves."""
+        table, asked.table, asked.days, asked.replaced = asked.table, "", {}, 0
+        if table:
+            self._command(f"DROP TABLE IF EXISTS {table}", {})
