@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from assay.analytics.compare import compare
+from assay.analytics.costs import costs
 from assay.analytics.distribution import distributions
 from assay.analytics.errors import errors
 from assay.analytics.metrics import COUNTS, METRICS, selected
@@ -19,7 +20,9 @@ from assay.analytics.speed import speed
 from assay.analytics.states import in_two_steps
 from assay.analytics.summaries import quality, quality_by, usage
 from assay.analytics.sums import Aggregates, ask
+from assay.analytics.top import top
 from assay.analytics.trends import latencies, trends
+from assay.ingest.pricing import Prices
 from assay.records import Score, Span
 from assay.store import kept as kept_module
 from assay.store.connect import Store
@@ -30,6 +33,7 @@ from assay.store.scores import insert_scores
 DAY = 86_400_000_000
 START = 1_740_787_200_000_000  # 2025-03-01T00:00:00Z
 DAYS = 6
+PRICES = Prices()
 
 
 @pytest.fixture
@@ -64,7 +68,7 @@ def chat(project: str, number: int, **fields: Any) -> Span:
         "input_tokens": number,
         "output_tokens": 2 * number,
         "cache_read_tokens": number % 4 or None,
-        "cost_usd": number / 8,
+        "cost_usd": number / 8 if number % 6 else None,
         "status": "error" if number % 7 == 3 else "ok",
     }
     return Span(kind="llm", counted=True, **own | fields)
@@ -87,7 +91,8 @@ def seeded(store: Store, project: str) -> list[Span]:
     spans = [chat(project, number) for number in range(DAYS * 4)]
     insert(store, *spans)
     insert_scores(store, [judged(span, "relevance", span.latency_ms / 203) for span in spans])
-    insert_scores(store, [judged(span, "thumb", None if span.cost_usd == 1 else 1.0, "human") for span in spans[:9]])
+    thumbs = [judged(span, "thumb", None if span.input_tokens == 8 else 1.0, "human") for span in spans[:9]]
+    insert_scores(store, thumbs)
     return spans
 
 
@@ -128,6 +133,9 @@ QUESTIONS: dict[str, Callable[[Store, Selection], Any]] = {
     "every metric": lambda store, asked: trends(store, asked, "1w", metrics=[*METRICS, "relevance"]).points,
     "latencies": latencies,
     "speed": speed,
+    "dearest models": lambda store, asked: top(store, asked, "model"),
+    "most frequent prompts": lambda store, asked: top(store, asked, "prompt", "calls"),
+    "costs": lambda store, asked: costs(store, PRICES, asked, "model"),
     "errors": lambda store, asked: errors(store, asked, "model"),
     "distributions": distributions,
     "comparison": lambda store, asked: compare(store, msgspec.structs.replace(asked, model="small"), asked),
@@ -253,15 +261,15 @@ def test_questions_not_asked_for_longest_make_room(
     every = [Selection(project=project, model=model) for model in ("small", "large", "none")]
     for asked in (every[0], every[1], every[0], every[2]):
         usage(store, asked)
-    assert tables(store) == ["question_1", "question_3"]
+    assert tables(store) == ["question_1", "question_5"]
 
     monkeypatch.setattr(kept_module, "MOST_BYTES", 1)
     usage(store, every[1])
-    assert tables(store) == ["question_4"]
+    assert tables(store) == ["question_7"]
 
     monkeypatch.setattr(kept_module, "MOST_BYTES_EACH", 1)
     usage(store, week(project))
-    assert tables(store) == ["question_4"]
+    assert tables(store) == ["question_7"]
 
 
 def test_sums_of_a_day_that_changes_again_and_again_are_begun_anew(
@@ -272,7 +280,7 @@ def test_sums_of_a_day_that_changes_again_and_again_are_begun_anew(
     for number in range(5):
         insert(store, chat(project, 9, span_id=f"late-{number}"))
         assert usage(store, week(project))["total_calls"] == (DAYS - 1) * 4 + number + 1
-    assert tables(store) == ["question_5"]
+    assert tables(store) == ["question_6"]
 
 
 def test_an_answer_does_not_depend_on_what_is_kept(
@@ -285,7 +293,7 @@ def test_an_answer_does_not_depend_on_what_is_kept(
     assert plain(usage(store, week(project))) == before
     assert tables(store) == []
     assert plain(usage(store, week(project))) == before
-    assert tables(store) == ["question_2"]
+    assert tables(store) == ["question_3"]
 
     store.command(f"DROP DATABASE {DATABASE}")
     insert(store, chat(project, 9, span_id="late"))

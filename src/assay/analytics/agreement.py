@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.analytics.selection import Selection
+from assay.analytics.together import both
 from assay.quality.agreement import Statistic, cohen_kappa, interval, krippendorff_alpha, spearman
 from assay.quality.cutoff import Figure, agreement
 from assay.quality.intervals import t_quantile
@@ -29,9 +30,10 @@ MAX_LABELS = 50_000
 _MAX_RATERS = 20
 _BOOTSTRAPPED = 2000
 
+# Sources and starts are part of the sorting key, so they may go before FINAL: of all scores these alone are read whole.
 _LABELS = """
-    SELECT project, target, name, author, value FROM scores FINAL
-    WHERE {where} AND source = 'human' AND value IS NOT NULL
+    SELECT project, target, name, author, value, started_at FROM scores FINAL
+    PREWHERE source = 'human' WHERE {where} AND value IS NOT NULL
     ORDER BY started_at DESC, target, name, author LIMIT {{most:UInt32}}"""
 
 
@@ -50,12 +52,17 @@ def agreement_with_people(store: Store, selection: Selection, threshold: float =
         f"SELECT name, count() AS labels, countIf(value NOT IN (0, 1)) AS graded FROM ({labels}) GROUP BY name", asked
     )
     graded = {row["name"] for row in people if row["graded"]}
+    compared, judged_twice = (
+        both(lambda: _compared(store, where, labels, asked), lambda: _judged_twice(store, labels, asked))
+        if people
+        else ([], [])
+    )
     return {
         "threshold": threshold,
         "labels": sum(row["labels"] for row in people),
         "cut": sum(row["labels"] for row in people) >= MAX_LABELS,
-        "scorers": [_of_scorer(row, threshold, graded) for row in _compared(store, where, labels, asked)],
-        "raters": [_of_raters(row, row["name"] in graded) for row in _judged_twice(store, labels, asked)],
+        "scorers": [_of_scorer(row, threshold, graded) for row in compared],
+        "raters": [_of_raters(row, row["name"] in graded) for row in judged_twice],
     }
 
 
@@ -67,7 +74,8 @@ def _compared(store: Store, where: str, labels: str, asked: dict[str, Any]) -> l
             groupArray(scored.value) AS values, groupArray(said.value) AS labels
         FROM (
             SELECT project, target, name, source, scorer, value FROM scores FINAL
-            WHERE {where} AND source != 'human' AND value IS NOT NULL AND target IN (SELECT target FROM ({labels}))
+            PREWHERE source != 'human' AND started_at IN (SELECT started_at FROM ({labels}))
+            WHERE {where} AND value IS NOT NULL
         ) AS scored
         INNER JOIN (
             SELECT project, target, name, avg(value) AS value FROM ({labels}) GROUP BY project, target, name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, time
 from typing import Any
 
-from assay.analytics.metrics import INPUT, selected
+from assay.analytics.metrics import INPUT, METRICS, selected
 from assay.analytics.selection import Dimension, Selection, dimension
 from assay.analytics.sums import Aggregates, ask
 from assay.ingest.pricing import Prices, Saving
@@ -120,14 +120,11 @@ def _with_saved(row: Row, saved: Row | None) -> Row:
 
 
 def _unpriced(store: Store, selection: Selection) -> list[Row]:
-    where, parameters = selection.of_calls()
-    return store.query(
-        f"""
-        SELECT provider, model, count() AS calls FROM spans FINAL
-        WHERE {where} AND cost_usd IS NULL AND status = 'ok'
-        GROUP BY provider, model ORDER BY calls DESC, provider, model LIMIT {MAX_MODELS}
-        """,
-        parameters,
+    return ask(
+        store,
+        selection,
+        Aggregates(f"{METRICS['unpriced']} AS calls", {"provider": "provider", "model": "model"}),
+        lambda sums: f"SELECT * FROM ({sums}) WHERE calls > 0 ORDER BY calls DESC, provider, model LIMIT {MAX_MODELS}",
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from assay.analytics.metrics import METRICS, selected
 from assay.analytics.selection import DIMENSIONS, Dimension, Selection, dimension
+from assay.analytics.sums import Aggregates, ask
 from assay.errors import AssayError
 from assay.store.connect import Row, Store
 
@@ -70,19 +71,17 @@ def _dimension(group_by: str) -> Dimension:
 
 def _ranking(store: Store, selection: Selection, own: Dimension, measure: str, limit: int) -> tuple[list[Row], Row]:
     """The first values with their share, and figures of the whole. Reads nothing but the dimension and the measure."""
-    where, parameters = selection.of_calls()
     none = "cityHash64('')" if own is PROMPT else "''"
-    rows = store.query(
-        f"""
-        SELECT group, figure, group = {none} AS is_none, sum(figure) OVER () AS total, sum(own) OVER () AS calls,
-            sumIf(own, group = {none}) OVER () AS without, countIf(group != {none}) OVER () AS values
-        FROM (
-            SELECT {own.sql} AS group, count() AS own, {METRICS[measure]} AS figure
-            FROM spans FINAL WHERE {where} GROUP BY group
-        )
-        ORDER BY is_none, figure DESC NULLS LAST, group LIMIT {{limit:UInt32}}
-        """,
-        {**parameters, **own.parameters, "limit": limit},
+    rows = ask(
+        store,
+        selection,
+        Aggregates(f"count() AS own, {METRICS[measure]} AS figure", {"group": own.sql}, parameters=own.parameters),
+        lambda sums: (
+            f"""
+            SELECT group, figure, group = {none} AS is_none, sum(figure) OVER () AS total, sum(own) OVER () AS calls,
+                sumIf(own, group = {none}) OVER () AS without, countIf(group != {none}) OVER () AS values
+            FROM ({sums}) ORDER BY is_none, figure DESC NULLS LAST, group LIMIT {limit:d}"""
+        ),
     )
     whole = {name: rows[0][name] if rows else 0 for name in ("total", "calls", "without", "values")}
     if measure == MEASURES["latency"] or not rows:

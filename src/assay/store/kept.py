@@ -133,8 +133,12 @@ class Kept:
             if asked.rests_until > now:
                 return None
             try:
-                if self._add(asked, days, sums) and not self._is_worth_it(asked):
-                    asked.rests_until = now + LONG_REST_SECONDS
+                # The largest day tells whether the others are worth it.
+                largest = max(days, key=lambda day: days[day].rows)
+                for some in (days,) if asked.table else ({largest: days[largest]}, days):
+                    if self._add(asked, some, sums) and not self._is_worth_it(asked):
+                        asked.rests_until = now + LONG_REST_SECONDS
+                        return None
             except StoreError as error:
                 log.warning("what days sum up to is not kept, questions are slower for now: %s", error)
                 asked.rests_until = now + REST_SECONDS
