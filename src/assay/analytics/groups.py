@@ -7,7 +7,7 @@ joined by call; of more than 50,000 calls a sample of the scores is read, which 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ import msgspec
 
 from assay.analytics.agreement import LOWER_IS_BETTER
 from assay.analytics.compare import HIGHER_IS_BETTER, period_before
-from assay.analytics.means import FIGURES, GROUP, SHOWN_FIRST, SUMS, with_interval
+from assay.analytics.means import FIGURES, GROUP, SAMPLE, SHOWN_FIRST, SUMS, with_interval
 from assay.analytics.selection import Selection
 from assay.analytics.sums import Aggregates, Source, ask
 from assay.analytics.together import both
@@ -25,7 +25,7 @@ from assay.store.connect import Row, Store
 from assay.store.prompt_groups import OTHER, Group, groups_of
 
 SCORED_CALLS = 50_000
-"""Of a selection with more calls so many, on average, have their scores read."""
+"""Of a selection with more calls a half, quarter, eighth ... have their scores read: this many or fewer, on average."""
 WORSE_IF_BELOW = 0.05
 """Share of the groups that are called worse that may be so by chance alone (Benjamini and Hochberg, 1995)."""
 _FACTS = ("error_rate", "cost_usd", "latency_ms")
@@ -49,7 +49,7 @@ def groups(store: Store, selection: Selection, now: datetime | None = None) -> d
     known = {(group.project, group.id): group for group in groups_of(store, selection.project)}
     facts, totals = both(lambda: _facts(store, selection), lambda: _totals(store, selection))
     calls = sum(row["calls"] for row in totals)
-    share = min(1.0, SCORED_CALLS / max(calls, 1))
+    share = 0.5 ** max(0, math.ceil(math.log2(max(calls, 1) / SCORED_CALLS)))
     scores, past = both(lambda: _scores(store, selection, share), lambda: _past(store, before, share))
     present = _joined(facts, scores)
     cost = sum(row["cost_usd"] or 0.0 for row in totals)
@@ -155,30 +155,35 @@ def _facts(store: Store, selection: Selection) -> dict[tuple[str, str], Figures]
 
 def _scores(store: Store, selection: Selection, share: float) -> dict[tuple[str, str], Figures]:
     """Means of scores by project and group, each of the first source that gave any, from a share of the calls."""
-    scored, parameters = selection.of_scores()
-    embedded, more = selection.of_embeddings()
-    sampled = ""
-    if share < 1:
-        # Part of both sorting keys, so it may go before FINAL: the other columns of other rows are not read.
-        sampled = "PREWHERE intHash32(toUnixTimestamp64Micro(started_at)) < {below:UInt32}"
-        more["below"] = int(share * 2**32)
-    rows = store.query(
-        f"""
-        SELECT project, id, name, source, {FIGURES} FROM (
-            SELECT project, id, name, source, sample, {SUMS}
-            FROM (
-                SELECT cityHash64(project, target) AS call, project, name, source, value, sample
-                FROM scores FINAL {sampled} WHERE {scored} AND value IS NOT NULL) AS judged
-            LEFT SEMI JOIN (
-                SELECT cityHash64(project, span_id) AS call, prompt_group AS id
-                FROM embeddings FINAL {sampled} WHERE {embedded}) AS asked USING call
-            GROUP BY project, id, name, source, sample)
-        GROUP BY project, id, name, source
-        """,
-        parameters | more,
+    rows = ask(
+        store,
+        selection,
+        Aggregates(SUMS, {**_BY, "name": "name", "source": "source", **SAMPLE}, _of_sampled_scores(share)),
+        lambda sums: f"SELECT project, id, name, source, {FIGURES} FROM ({sums}) GROUP BY project, id, name, source",
     )
     order = {source: place for place, source in enumerate(SHOWN_FIRST)}
     return _by_group(sorted(rows, key=lambda row: order.get(row["source"], len(order)), reverse=True))
+
+
+def _of_sampled_scores(share: float) -> Callable[[Selection], Source]:
+    # Part of both sorting keys, so it may go before FINAL: the other columns of other rows are not read.
+    sampled = f"PREWHERE intHash32(toUnixTimestamp64Micro(started_at)) < {int(share * 2**32)}" if share < 1 else ""
+
+    def rows(selection: Selection) -> Source:
+        scored, parameters = selection.of_scores()
+        embedded, more = selection.of_embeddings()
+        source = f"""
+            (
+                SELECT cityHash64(project, target) AS call, project, name, source, value, sample, started_at
+                FROM scores FINAL {sampled} WHERE {scored} AND value IS NOT NULL
+            ) AS judged
+            LEFT SEMI JOIN (
+                SELECT cityHash64(project, span_id) AS call, prompt_group
+                FROM embeddings FINAL {sampled} WHERE {embedded}
+            ) AS asked USING call"""
+        return source, parameters | more
+
+    return rows
 
 
 def _by_group(rows: Iterable[Row]) -> dict[tuple[str, str], Figures]:

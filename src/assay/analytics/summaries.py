@@ -14,23 +14,25 @@ from assay.store.spans import INPUT_TOKENS, OUTPUT_TOKENS
 
 MAX_GROUPS = 1000
 
-USAGE = f"""
-    countIf(kind = 'llm') AS total_conversations,
+_SPENT = f"""
     count() AS total_calls,
     countIf(status = 'error') AS errors,
-    if(total_calls = 0, NULL, errors / total_calls) AS error_rate,
-    uniqCombinedIf(session_id, session_id != '') AS sessions,
-    uniqCombinedIf(user_id, user_id != '') AS users,
     sum(ifNull(cost_usd, 0)) AS total_cost_usd,
     countIf(cost_usd IS NULL AND status = 'ok') AS unpriced,
-    avgOrNullIf(cost_usd, kind = 'llm') AS avg_cost_per_conversation,
-    countIf(tokens_estimated) AS estimated,
     sum(ifNull({INPUT_TOKENS}, 0)) AS input_tokens,
     sum(ifNull({OUTPUT_TOKENS}, 0)) AS output_tokens,
     input_tokens + output_tokens AS total_tokens,
+    avgOrNullIf(latency_ms, kind = 'llm') AS avg_latency_ms"""
+
+_USAGE = f"""
+    countIf(kind = 'llm') AS total_conversations, {_SPENT},
+    if(total_calls = 0, NULL, errors / total_calls) AS error_rate,
+    uniqCombinedIf(session_id, session_id != '') AS sessions,
+    uniqCombinedIf(user_id, user_id != '') AS users,
+    avgOrNullIf(cost_usd, kind = 'llm') AS avg_cost_per_conversation,
+    countIf(tokens_estimated) AS estimated,
     sum(ifNull(cache_read_tokens, 0)) AS cache_read_tokens,
     sum(ifNull(reasoning_tokens, 0)) AS reasoning_tokens,
-    avgOrNullIf(latency_ms, kind = 'llm') AS avg_latency_ms,
     quantilesIf(0.5, 0.95, 0.99)(latency_ms, kind = 'llm') AS latency_quantiles,
     avgOrNullIf(time_to_first_token_ms, kind = 'llm') AS avg_time_to_first_token_ms"""
 
@@ -53,13 +55,13 @@ def usage(store: Store, selection: Selection, group_by: str | None = None) -> Ro
         parameters,
     )
     if group_by is None:
-        [row] = ask(store, selection, Aggregates(USAGE))
+        [row] = ask(store, selection, Aggregates(_USAGE))
         return _named_quantiles(row) | judge
     by = dimension(group_by)
     rows = ask(
         store,
         selection,
-        Aggregates(f"grouping(group) AS whole, {USAGE}", {"group": by.sql}, parameters=by.parameters, rollup=True),
+        Aggregates(f"grouping(group) AS whole, {_USAGE}", {"group": by.sql}, parameters=by.parameters, rollup=True),
         lambda sums: f"{sums} ORDER BY whole DESC, total_cost_usd DESC, total_calls DESC, group LIMIT {MAX_GROUPS + 1}",
     )
     if not rows:
@@ -69,6 +71,25 @@ def usage(store: Store, selection: Selection, group_by: str | None = None) -> Ro
 
 def _figures(row: Row) -> Row:
     return _named_quantiles({name: value for name, value in row.items() if name not in ("group", "whole")})
+
+
+def dearest(store: Store, selection: Selection, group_by: str, limit: int) -> tuple[list[Row], int]:
+    """The groups of `usage` that cost most, each with what it cost, its calls and their errors, tokens and latency.
+
+    And how many groups there are in all. Raises AssayError.
+    """
+    by = dimension(group_by)
+    rows = ask(
+        store,
+        selection,
+        Aggregates(_SPENT, {"group": by.sql}, parameters=by.parameters),
+        lambda sums: (
+            f"SELECT *, count() OVER () AS groups FROM ({sums})"
+            f" ORDER BY total_cost_usd DESC, total_calls DESC, group LIMIT {limit:d}"
+        ),
+    )
+    groups = [row.pop("groups") for row in rows]
+    return rows, max(groups, default=0)
 
 
 def quality(store: Store, selection: Selection, names: Sequence[str] = ()) -> dict[str, Row]:

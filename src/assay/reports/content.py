@@ -46,7 +46,7 @@ class Headline(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Drivers(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the money went, by one dimension: rows of `usage` with their `share` of the cost, dearest first.
+    """Where the money went, by one dimension: its `dearest` values with their `share` of the cost, dearest first.
 
     `others` counts the groups that are not shown.
     """

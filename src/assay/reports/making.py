@@ -17,7 +17,7 @@ from assay.analytics.costs import costs
 from assay.analytics.errors import errors
 from assay.analytics.groups import groups
 from assay.analytics.selection import EARLIEST, LATENCIES, TAG, Selection
-from assay.analytics.summaries import quality, usage
+from assay.analytics.summaries import dearest, quality, usage
 from assay.analytics.together import AT_A_TIME, both
 from assay.analytics.trends import latencies, trends
 from assay.analytics.worst import worst_calls
@@ -254,13 +254,13 @@ def _score(name: str, row: Row, former: Row | None, verdict: Verdict) -> Headlin
 
 
 def _drivers(store: Store, selection: Selection, used: Row, dimension: str) -> Drivers:
-    rows = usage(store, selection, dimension)["groups"]
+    rows, groups = dearest(store, selection, dimension, SHOWN_DRIVERS)
     if dimension != "model" and not any(row["group"] for row in rows):
         rows = []
     if dimension == "project" and len(rows) < 2:
         rows = []
-    shown = [_with_share(row, used["total_cost_usd"]) for row in rows[:SHOWN_DRIVERS]]
-    return Drivers(dimension=dimension, rows=shown, others=len(rows) - len(shown))
+    shown = [_with_share(row, used["total_cost_usd"]) for row in rows]
+    return Drivers(dimension=dimension, rows=shown, others=groups - len(rows) if rows else 0)
 
 
 def _with_share(row: Row, total: float) -> Row:

@@ -109,15 +109,12 @@ class Kept:
 
     def days(self, since: datetime, until: datetime) -> Days:
         """The days that lie in [since, until) as a whole and are not written to now; none where they have few rows."""
-        before, end = max(since, _FIRST) - timedelta(microseconds=1), min(until, _END)
-        rows = self._query(
-            _DAYS,
-            {
-                "before": str(before.astimezone(UTC).date()),
-                "end": str(end.astimezone(UTC).date()),
-                "quiet": time.time() - self.least.quiet_seconds,
-            },
-        )
+        before = (max(since, _FIRST) - timedelta(microseconds=1)).astimezone(UTC).date()
+        end = min(until, _END).astimezone(UTC).date()
+        if end - before <= timedelta(days=1):
+            return {}
+        quiet = time.time() - self.least.quiet_seconds
+        rows = self._query(_DAYS, {"before": str(before), "end": str(end), "quiet": quiet})
         enough = sum(row["rows"] for row in rows) >= self.least.rows
         return {row["day"]: Day(row["parts"], row["rows"]) for row in rows} if enough else {}
 
