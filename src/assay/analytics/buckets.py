@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from assay.analytics.selection import Selection
-from assay.analytics.sums import Aggregates, ask
+from assay.analytics.sums import Aggregates, Source, ask
 from assay.errors import AssayError
 from assay.store.connect import Store
 
@@ -82,7 +82,13 @@ def _known_zone(store: Store, name: str) -> str:
 
 def _fitting(store: Store, selection: Selection) -> int:
     """From the first call of the selection on, so that a young store fills the chart too."""
-    [row] = ask(store, selection, Aggregates("count() AS calls, min(started_at) AS first"))
+    [row] = ask(store, selection, Aggregates("count() AS calls, min(started_at) AS first", rows=_as_sent))
     until = selection.until or datetime.now(UTC)
     span = max((until - row["first"]).total_seconds(), 1) if row["calls"] else 1
     return min(LENGTHS, key=lambda seconds: abs(span / seconds - AIMED_AT))
+
+
+def _as_sent(selection: Selection) -> Source:
+    """Without FINAL: a call that was sent again started when it did."""
+    where, parameters = selection.of_calls()
+    return f"spans WHERE {where}", parameters

@@ -121,23 +121,20 @@ def _figures(store: Store, selection: Selection) -> dict[str, Estimate]:
 
 def _p95(store: Store, selection: Selection) -> Estimate:
     where, parameters = selection.of_calls()
+    # Each value is read once: for the quantiles, and for how many in each group are below.
     [row] = store.query(
         f"""
-        SELECT quantileExactInclusiveIf({_P95_LEVEL})(latency_ms, {_P95.only}) AS p95,
-            quantilesExactInclusiveIf({", ".join(f"{level:.4f}" for level in _LEVELS)})(latency_ms, {_P95.only}) AS high
-        FROM spans FINAL WHERE {where}
+        WITH groupArray(latencies) AS groups
+        SELECT arrayReduce('quantilesExactInclusive({", ".join(f"{level:.4f}" for level in _LEVELS)})',
+                arrayFlatten(groups)) AS high,
+            high[{np.searchsorted(_LEVELS, _P95_LEVEL) + 1}] AS p95,
+            arrayMap(group -> length(group), groups) AS calls,
+            arrayMap(group -> arrayCount(latency -> latency <= p95, group), groups) AS below
+        FROM (SELECT groupArrayIf(latency_ms, {_P95.only}) AS latencies FROM spans FINAL WHERE {where} GROUP BY {GROUP})
         """,
         parameters,
     )
-    below = store.query(
-        f"""
-        SELECT countIf({_P95.only}) AS c_below,
-            toFloat64(countIf({_P95.only} AND latency_ms <= {{p95:Float64}})) AS t_below
-        FROM spans FINAL WHERE {where} GROUP BY {GROUP}
-        """,
-        {**parameters, "p95": row["p95"]},
-    )
-    return quantile(_P95_LEVEL, row["p95"], _gathered(below, "below"), _LEVELS, np.array(row["high"], float))
+    return quantile(_P95_LEVEL, row["p95"], sums(row["calls"], row["below"]), _LEVELS, np.array(row["high"], float))
 
 
 def _sums_of(metric: _Metric) -> str:

@@ -67,7 +67,7 @@ def ask(store: Store, selection: Selection, asked: Aggregates, sql: Callable[[st
 
 
 def _summed(asked: Aggregates, source: str) -> str:
-    if len(asked.keys) < 2:
+    if len(asked.keys) < 3:
         told = ", ".join([*(f"{key} AS {name}" for name, key in asked.keys.items()), asked.figures])
         return f"SELECT {told} FROM {source}{asked.grouped_by(asked.keys)}"
     keyed = _keyed(asked.keys.values())
