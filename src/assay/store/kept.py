@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, NamedTuple
@@ -21,6 +22,8 @@ DATABASE = "kept"
 MOST_BYTES = 256 << 20
 MOST_BYTES_EACH = 64 << 20
 MOST_QUESTIONS = 200
+MOST_KNOWN = 10_000
+"""So many questions are remembered, most of which are not worth it to be kept."""
 MOST_REPLACED = 60
 """So many days of a question may have been summed up again, before it is begun anew."""
 REST_SECONDS = 600.0
@@ -124,6 +127,8 @@ class Kept:
         `question` tells it from others: whatever the sums depend on but for the days.
         """
         with self._lock:
+            if len(self._questions) > MOST_KNOWN:
+                self._questions = {name: one for name, one in self._questions.items() if one.table}
             asked = self._questions.setdefault(question, _Question())
             asked.asked = now = time.monotonic()
         with asked.lock:
@@ -143,11 +148,12 @@ class Kept:
             return Table(asked.table, {day: asked.days[day][1] for day in days}) if asked.table else None
 
     def forget(self, question: str) -> None:
-        """Away with its sums, which cannot be read. Raises StoreError."""
+        """Away with its sums, which cannot be read."""
         with self._lock:
-            asked = self._questions.pop(question, None)
+            asked = self._questions.get(question)
         if asked:
-            self._drop(asked)
+            with asked.lock:
+                self._drop(asked)
 
     def _add(self, asked: _Question, days: Days, sums: Sums) -> bool:
         """Sums up the days that are not there as they are now; answers whether there were any."""
@@ -188,23 +194,27 @@ class Kept:
         if size.get(last.table, 0) > MOST_BYTES_EACH or sums * self.least.rows_each > of_rows:
             self._drop(last)
             return False
-        with self._lock:
-            others = sorted(
-                (one for one in self._questions.items() if one[1].table and one[1] is not last),
-                key=lambda one: one[1].asked,
-            )
-            total, many, dropped = sum(size.values()), len(others) + 1, list[str]()
-            for question, one in others:
-                if total <= MOST_BYTES and many <= MOST_QUESTIONS:
-                    break
-                total, many = total - size.get(one.table, 0), many - 1
-                dropped.append(question)
-        for question in dropped:
-            self.forget(question)
+        self._make_room(last, size)
         return True
+
+    def _make_room(self, last: _Question, size: dict[str, int]) -> None:
+        with self._lock:
+            others = [one for one in self._questions.values() if one.table and one is not last]
+        total, many = sum(size.values()), len(others) + 1
+        for one in sorted(others, key=lambda one: one.asked):
+            if total <= MOST_BYTES and many <= MOST_QUESTIONS:
+                break
+            # One that is being summed up is not the one to go, and to wait for it could be to wait for each other.
+            if one.lock.acquire(blocking=False):
+                try:
+                    total, many = total - size.get(one.table, 0), many - 1
+                    self._drop(one)
+                finally:
+                    one.lock.release()
 
     def _drop(self, asked: _Question) -> None:
         """Whoever reads the table right now meets an error, and asks the calls themselves."""
         table, asked.table, asked.days, asked.replaced = asked.table, "", {}, 0
         if table:
-            self._command(f"DROP TABLE IF EXISTS {table}", {})
+            with suppress(StoreError):  # then the next start of the store removes it
+                self._command(f"DROP TABLE IF EXISTS {table}", {})
