@@ -41,11 +41,14 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=30)
     parser.add_argument("--text-bytes", type=int, default=2000)
     parser.add_argument("--varied", action="store_true", help="texts that are hardly ever alike, in several scripts")
+    parser.add_argument("--labels", type=int, default=0, help="about so many thumbs of people; --calls 0 adds no calls")
     parser.add_argument("--unread", action="store_true", help="let no server read the prompts: ten millions take hours")
     options = parser.parse_args()
     began = time.perf_counter()
     store = open_store(options.store)
     seed(store, options.calls, options.days, options.text_bytes, varied=options.varied)
+    if options.labels:
+        label(store, options.labels)
     if options.unread:
         write_cursor(store, cursor_name(), (time.time_ns() // 1000, ""))
     store.close()
@@ -66,6 +69,22 @@ def seed(store: Store, calls: int, days: int = 30, text_bytes: int = 2000, seed:
         now = time.time_ns() // 1000
         store.insert("spans", stamped(spans, now))
         store.insert("scores", stamped(_scores(rng, spans), now))
+    merge_closed_days(store)
+
+
+def label(store: Store, labels: int) -> None:
+    """Have people judge about so many of the calls that have a relevance: up where that is above 0.7."""
+    store.command(
+        """
+        INSERT INTO scores SELECT * REPLACE ('thumb' AS name, 'human' AS source, 'ann' AS author, '' AS scorer,
+            toFloat64(value > 0.7) AS value)
+        FROM (
+            SELECT * FROM scores WHERE name = 'relevance' AND source = 'scorer' AND rand() % (
+                SELECT greatest(intDiv(count(), {labels:UInt64}), 1) FROM scores
+                WHERE name = 'relevance' AND source = 'scorer') = 0)
+        """,
+        {"labels": labels},
+    )
     merge_closed_days(store)
 
 

@@ -24,8 +24,6 @@ MOST_BYTES_EACH = 64 << 20
 MOST_QUESTIONS = 200
 MOST_KNOWN = 10_000
 """So many questions are remembered, most of which are not worth it to be kept."""
-MOST_REPLACED = 60
-"""So many days of a question may have been summed up again, before it is begun anew."""
 REST_SECONDS = 600.0
 LONG_REST_SECONDS = 86_400.0
 """So long a question is not kept after an error, and where its sums are too many or too large."""
@@ -39,6 +37,9 @@ _DAYS = """
     WHERE active AND database = currentDatabase() AND table IN ('spans', 'scores', 'embeddings')
         AND partition > {before:String} AND partition < {end:String}
     GROUP BY day HAVING toUnixTimestamp(max(modification_time)) <= {quiet:Float64} ORDER BY day"""
+
+
+log = logging.getLogger(__name__)
 
 
 class Least(NamedTuple):
@@ -75,16 +76,12 @@ class Table(NamedTuple):
     turns: dict[str, int]
 
 
-log = logging.getLogger(__name__)
-
-
 class _Question:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.table = ""
         self.days = dict[str, tuple[Day, int]]()
         """Each day as it was when it was summed up, and in which turn that was."""
-        self.replaced = 0
         self.asked = 0.0
         self.rests_until = 0.0
 
@@ -137,9 +134,11 @@ class Kept:
             try:
                 # The largest day tells whether the others are worth it.
                 largest = max(days, key=lambda day: days[day].rows)
-                for some in (days,) if asked.table else ({largest: days[largest]}, days):
+                is_new = not asked.table
+                for some in ({largest: days[largest]}, days) if is_new else (days,):
                     if self._add(asked, some, sums) and not self._is_worth_it(asked):
-                        asked.rests_until = now + LONG_REST_SECONDS
+                        # An old one is full of days as they were, or long ago: it is begun anew the next time.
+                        asked.rests_until = now + LONG_REST_SECONDS if is_new else 0.0
                         return None
             except StoreError as error:
                 log.warning("what days sum up to is not kept, questions are slower for now: %s", error)
@@ -157,12 +156,9 @@ class Kept:
 
     def _add(self, asked: _Question, days: Days, sums: Sums) -> bool:
         """Sums up the days that are not there as they are now; answers whether there were any."""
-        if asked.replaced > MOST_REPLACED:
-            self._drop(asked)
         missing = [day for day, own in days.items() if day not in asked.days or asked.days[day][0] != own]
         if not missing:
             return False
-        asked.replaced += len(asked.days.keys() & missing)
         turn = next(self._turns)
         sql, parameters = sums(missing)
         summed = f"SELECT {turn}::UInt64 AS turn, * FROM ({sql})"
@@ -214,7 +210,7 @@ class Kept:
 
     def _drop(self, asked: _Question) -> None:
         """Whoever reads the table right now meets an error, and asks the calls themselves."""
-        table, asked.table, asked.days, asked.replaced = asked.table, "", {}, 0
+        table, asked.table, asked.days = asked.table, "", {}
         if table:
             with suppress(StoreError):  # then the next start of the store removes it
                 self._command(f"DROP TABLE IF EXISTS {table}", {})
