@@ -8,10 +8,11 @@ import os
 import secrets
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,17 +75,34 @@ FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(["assay.cli", "assay.server.serve"])
 
 
-def _serve(directory: Path, environment: dict[str, str]) -> None:
-    """`assay serve` as a process of its own."""
+def _assay(arguments: Sequence[str], directory: Path, environment: dict[str, str], out: Path, errors: Path) -> None:
+    """The `assay` command as a process of its own, which adds what it says to these files."""
     os.chdir(directory)
     os.environ.clear()
     os.environ.update(environment)
-    with (directory / "server.log").open("ab", buffering=0) as log:
-        for standard in (1, 2):
-            os.dup2(log.fileno(), standard)
+    for standard, path in ((1, out), (2, errors)):
+        with path.open("ab", buffering=0) as file:
+            os.dup2(file.fileno(), standard)
     manifest_scanner.scan_component_manifests = lambda: []
-    sys.argv = ["assay", "serve"]
+    sys.modules["assay.cli_options"].__dict__["console"].width = int(environment.get("COLUMNS", 160))
+    sys.argv = ["assay", *arguments]
     main()
+
+
+def run_assay(
+    *arguments: object, cwd: Path | None = None, environment: Mapping[str, str] = os.environ
+) -> subprocess.CompletedProcess[str]:
+    """Run an `assay` command to its end, as `subprocess.run` would `python -m assay`, without its imports."""
+    words = [str(argument) for argument in arguments]
+    with tempfile.TemporaryDirectory() as directory:
+        out, errors = Path(directory, "out"), Path(directory, "errors")
+        process = FORKED.Process(target=_assay, args=(words, cwd or Path.cwd(), dict(environment), out, errors))
+        process.start()
+        process.join(PATIENCE_SECONDS)
+        if process.exitcode is None:
+            process.kill()
+            raise subprocess.TimeoutExpired(words, PATIENCE_SECONDS)
+        return subprocess.CompletedProcess(words, process.exitcode, out.read_text(), errors.read_text())
 
 
 class Server:
@@ -108,7 +126,8 @@ class Server:
         return (self.directory / "server.log").read_text()
 
     def start(self) -> Server:
-        self._process = FORKED.Process(target=_serve, args=(self.directory, self._environment))
+        log = self.directory / "server.log"
+        self._process = FORKED.Process(target=_assay, args=(["serve"], self.directory, self._environment, log, log))
         self._process.start()
         deadline = time.monotonic() + 60
         while self._process.is_alive() and time.monotonic() < deadline:

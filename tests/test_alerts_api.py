@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from alerting import Receiver, receiver
 from assay.client.monitor import Monitor, connect
 from assay.errors import AssayError, NotFound
-from conftest import Server, eventually, otlp
+from conftest import Server, eventually, otlp, run_assay
 
 RULES = """
 defaults = false
@@ -78,10 +77,7 @@ def monitor(alerted: Server) -> Iterator[Monitor]:
 
 
 def assay(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "assay", "alerts", *arguments]
-    return subprocess.run(
-        command, cwd=directory, env=os.environ | {"COLUMNS": "200"}, capture_output=True, text=True, timeout=60
-    )
+    return run_assay("alerts", *arguments, cwd=directory, environment=os.environ | {"COLUMNS": "200"})
 
 
 def test_calls_that_are_sent_become_an_incident_and_a_message(monitor: Monitor, hook: Receiver) -> None:

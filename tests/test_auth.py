@@ -17,7 +17,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from conftest import Server, eventually, free_port, otlp
+from conftest import Server, eventually, free_port, otlp, run_assay
 
 KEY, OTHER_KEY = "first-secret-key", "second-secret-key"
 WRONG = "a-wrong-key"
@@ -217,14 +217,7 @@ def handshake(server: Server, host: str) -> int:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "assay.example.com"])
 def test_serving_the_network_without_keys_is_refused_with_the_fix(tmp_path: Path, host: str) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ASSAY_")}
-    refused = subprocess.run(
-        [sys.executable, "-m", "assay", "serve", "--host", host, "--port", str(free_port())],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    refused = run_assay("serve", "--host", host, "--port", free_port(), cwd=tmp_path, environment=environment)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == (
         f"assay: refusing to listen on {host} without API keys: anyone on the network could read every prompt. "

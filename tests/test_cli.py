@@ -23,7 +23,7 @@ import openai
 import pyarrow.parquet as pq
 import pytest
 
-from conftest import Server, eventually, free_port, otlp
+from conftest import Server, eventually, free_port, otlp, run_assay
 
 SCORES = {"coherence", "groundedness", "prompt_toxicity", "refusal", "relevance", "toxicity"}
 IDS = ["00000000000000c1", "00000000000000c2"]
@@ -32,15 +32,8 @@ IDS = ["00000000000000c1", "00000000000000c2"]
 def assay(*arguments: str | Path, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, where no server answers unless the environment names one."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("ASSAY_")}
-    return subprocess.run(
-        [sys.executable, "-m", "assay", *map(str, arguments)],
-        cwd=cwd,
-        env={**clean, "ASSAY_URL": f"http://127.0.0.1:{free_port()}", "COLUMNS": "120", **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    alone = {"ASSAY_URL": f"http://127.0.0.1:{free_port()}", "COLUMNS": "120"}
+    return run_assay(*arguments, cwd=cwd, environment={**clean, **alone, **environment})
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -26,7 +24,7 @@ from assay.quality.scorer import Conversation, Verdict
 from assay.records import Score, Span
 from assay.store.connect import Row, Store
 from assay.store.rows import arrow_schema, arrow_table, stamped
-from conftest import Server, chat_attributes, eventually, otlp
+from conftest import Server, chat_attributes, eventually, otlp, run_assay
 
 START = 1_763_899_200_000_000
 HOUR = 3_600_000_000
@@ -209,8 +207,9 @@ def test_the_command_scores_what_came_before_a_scorer_was_switched_on(own_server
 
 
 def _said(directory: Path, *options: str) -> str:
-    asked = [sys.executable, "-m", "assay", "quality", "backfill", *options]
-    return subprocess.run(asked, cwd=directory, check=True, capture_output=True, text=True).stdout
+    done = run_assay("quality", "backfill", *options, cwd=directory)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_followers_without_a_server_share_what_it_left(own_server: Callable[..., Server]) -> None:
@@ -228,7 +227,6 @@ def test_followers_without_a_server_share_what_it_left(own_server: Callable[...,
 
 def _followed(server: Server, share: str) -> int:
     """How many calls a follower with this share scores until it is through."""
-    command = [sys.executable, "-m", "assay", "quality", "follow", "--share", share, "--once", "--store", "data"]
-    done = subprocess.run(command, cwd=server.directory, capture_output=True, text=True, timeout=60, check=True)
+    done = run_assay("quality", "follow", "--share", share, "--once", "--store", "data", cwd=server.directory)
     assert f"scoring share {share} of" in done.stdout
     return int(done.stdout.split()[-3])

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from assay.client.monitor import connect
-from conftest import Server, eventually, otlp
+from conftest import Server, eventually, otlp, run_assay
 
 
 def test_a_model_without_a_price_is_told_by_the_doctor_and_priced_once_its_price_is_known(
@@ -38,5 +36,6 @@ def test_a_model_without_a_price_is_told_by_the_doctor_and_priced_once_its_price
 
 
 def _said(directory: Path, *command: str) -> str:
-    asked = [sys.executable, "-m", "assay", *command]
-    return subprocess.run(asked, cwd=directory, check=True, capture_output=True, text=True).stdout
+    done = run_assay(*command, cwd=directory)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import subprocess
-import sys
 from typing import Any
 
 import msgspec
@@ -26,7 +24,7 @@ from assay.store import housekeeping
 from assay.store.connect import Store
 from assay.store.rows import arrow_schema, arrow_table, stamped
 from assay.store.terms import INDEX, TERMS_SQL, fold, fold_with_origins, terms
-from conftest import Server, eventually, messages, otlp
+from conftest import Server, eventually, messages, otlp, run_assay
 from languages import SAID, Said
 
 NOON = 1_706_788_800_000_000  # 2024-02-01T12:00:00Z: a day that no other test writes to
@@ -303,10 +301,10 @@ def test_no_query_breaks_the_server(server: Server) -> None:
 
 def test_the_search_command_shows_what_was_said(server: Server, project: str) -> None:
     server.post(otlp({"gen_ai.input.messages": messages(user="Wo ist mein Päckchen? [bold]")}, project=project))
-    asked = [sys.executable, "-m", "assay", "search", "päckch*", "--url", server.url, "--project", project]
-    shown = subprocess.run(asked, capture_output=True, text=True, timeout=60)
+    asked = ["search", "päckch*", "--url", server.url, "--project", project]
+    shown = run_assay(*asked)
     assert "prompt: Wo ist mein Päckchen? [bold]" in shown.stdout, shown.stderr
-    [found_call] = json.loads(subprocess.run([*asked, "--json"], capture_output=True, text=True, timeout=60).stdout)
+    [found_call] = json.loads(run_assay(*asked, "--json").stdout)
     assert [p["text"] for p in found_call["highlights"][0]["pieces"] if p["hit"]] == ["Päckchen"]
-    none = subprocess.run([*asked, "--without", "mein"], capture_output=True, text=True, timeout=60)
+    none = run_assay(*asked, "--without", "mein")
     assert none.stdout == "No call says that.\n"

@@ -10,6 +10,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,13 @@ def calls(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[li
     """All counted calls of a server that got every case, each once settled."""
     server = Server(tmp_path_factory.mktemp("truth"), ASSAY_QUALITY__SCORERS="off").start()
     with httpx.Client(base_url=server.url, timeout=60) as client:
-        for case in EXPECTATIONS:
+
+        def send(case: Path) -> None:
             for signal, body in request.param(case):
-                assert client.post(f"/v1/{signal}", content=body, headers=PROTOBUF).status_code == 200
+                client.post(f"/v1/{signal}", content=body, headers=PROTOBUF).raise_for_status()
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(send, EXPECTATIONS))
         wait_until_settled(client)
         yield list(counted_calls(client))
     server.stop()
