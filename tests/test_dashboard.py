@@ -240,8 +240,10 @@ def test_a_refresh_asks_few_questions(server: Server, project: str) -> None:
     client = httpx.Client(
         base_url=f"{server.url}/api", event_hooks={"request": [lambda request: asked.append(request.url.path)]}
     )
-    with Monitor(client) as monitor:
-        assert overview(monitor, Filter(project=project)) is not None
+    with Monitor(client) as monitor, overview(monitor, Filter(project=project)) as found:
+        assert found.usage["total_calls"] == 2
+        assert found.troubles == []
+        assert found.compared["changes"]
     assert len(asked) <= 9, asked
 
 

@@ -2,39 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import msgspec
-
 from assay.client.monitor import Monitor
 from assay.dashboard.data import Answer, Filter, Names
-from assay.dashboard.side_by_side import side_by_side
+from assay.dashboard.side_by_side import Take, asked
 
 RECENT = 10
 INCIDENTS = 50
 
 
-class Overview(msgspec.Struct, frozen=True):
-    """All that one refresh of the page shows, as the API answers it."""
+class Overview:
+    """All that one refresh of the page shows, as the API answers it; what is not answered yet is waited for.
 
-    usage: Answer
-    points: list[Answer]
-    bucket_seconds: int
-    by_model: list[Answer]
-    model_bucket_seconds: int
-    latencies: list[Answer]
-    calls: list[Answer]
-    alerts: list[Answer]
-    incidents: list[Answer]
-    compared: Answer
-    troubles: list[str]
+    Each property raises AssayError where its question has no answer.
+    """
+
+    def __init__(self, take: Take) -> None:
+        self._take = take
+
+    @property
+    def usage(self) -> Answer:
+        """The totals."""
+        return self._take("usage")
+
+    @property
+    def points(self) -> list[Answer]:
+        """What happened in each bucket of time."""
+        return self._take("points")["points"]
+
+    @property
+    def bucket_seconds(self) -> int:
+        """How long a bucket of `points` is; 0 where all is one."""
+        return self._take("points")["bucket_seconds"]
+
+    @property
+    def by_model(self) -> list[Answer]:
+        """The cost of each model in each bucket."""
+        return self._take("by_model")["points"]
+
+    @property
+    def model_bucket_seconds(self) -> int:
+        """How long a bucket of `by_model` is."""
+        return self._take("by_model")["bucket_seconds"]
+
+    @property
+    def latencies(self) -> list[Answer]:
+        """How many calls took how long."""
+        return self._take("latencies")
+
+    @property
+    def calls(self) -> list[Answer]:
+        """The newest conversations."""
+        return self._take("calls")["calls"]
+
+    @property
+    def alerts(self) -> list[Answer]:
+        """What the newest calls have beyond limits."""
+        return self._take("alerts")
+
+    @property
+    def incidents(self) -> list[Answer]:
+        """Those of this time."""
+        return self._take("incidents")
+
+    @property
+    def compared(self) -> Answer:
+        """The comparison with the period before."""
+        return self._take("compared")
 
     @property
     def changes(self) -> dict[str, Answer]:
         """Those against the period before, by metric; none where the time has no beginning."""
         return {change["metric"]: change for change in self.compared["changes"]}
+
+    @property
+    def troubles(self) -> list[str]:
+        """What does not work in the server itself, and in its scoring."""
+        return _troubles(self._take("health"))
 
     @property
     def names(self) -> Names:
@@ -45,39 +93,26 @@ class Overview(msgspec.Struct, frozen=True):
         return Names(projects, models, environments)
 
 
-def overview(monitor: Monitor, chosen: Filter, compared: Answer | None = None) -> Overview | None:
-    """The figures of the chosen calls, or None where there is no such call. Raises AssayError.
+@contextmanager
+def overview(monitor: Monitor, chosen: Filter, compared: Answer | None = None) -> Generator[Overview]:
+    """The figures of the chosen calls, each once it is answered.
 
     `compared` is the comparison of a refresh not long ago: the dearest question, whose answer moves slowest.
     """
-    asked = chosen.asked()
-    # Those that take longest first.
-    found = side_by_side(
-        points=partial(monitor.trends, **asked),
-        compared=_comparison(monitor, asked, compared),
-        by_model=partial(monitor.trends, **asked, group_by="model", metric="cost_usd"),
-        usage=partial(monitor.usage, **asked),
-        calls=partial(monitor.calls, **asked, kind="llm", limit=RECENT),
-        latencies=partial(monitor.latencies, **asked),
-        alerts=partial(monitor.alerts, **asked, recent=RECENT),
-        incidents=partial(monitor.incidents, phase=["firing", "resolved"], since=asked["since"], limit=INCIDENTS),
-        health=monitor.health,
-    )
-    if not found["usage"]["total_calls"]:
-        return None
-    return Overview(
-        usage=found["usage"],
-        points=found["points"]["points"],
-        bucket_seconds=found["points"]["bucket_seconds"],
-        by_model=found["by_model"]["points"],
-        model_bucket_seconds=found["by_model"]["bucket_seconds"],
-        latencies=found["latencies"],
-        calls=found["calls"]["calls"],
-        alerts=found["alerts"],
-        incidents=found["incidents"],
-        compared=found["compared"],
-        troubles=_troubles(found["health"]),
-    )
+    of = chosen.asked()
+    questions = {
+        "points": partial(monitor.trends, **of),
+        "usage": partial(monitor.usage, **of),
+        "calls": partial(monitor.calls, **of, kind="llm", limit=RECENT),
+        "compared": _comparison(monitor, of, compared),
+        "by_model": partial(monitor.trends, **of, group_by="model", metric="cost_usd"),
+        "incidents": partial(monitor.incidents, phase=["firing", "resolved"], since=of["since"], limit=INCIDENTS),
+        "latencies": partial(monitor.latencies, **of),
+        "alerts": partial(monitor.alerts, **of, recent=RECENT),
+        "health": monitor.health,
+    }
+    with asked(questions) as take:
+        yield Overview(take)
 
 
 def mean_score(points: list[Answer], name: str) -> tuple[float | None, int]:
@@ -94,7 +129,6 @@ def _comparison(monitor: Monitor, asked: dict[str, Any], known: Answer | None) -
 
 
 def _troubles(health: Answer) -> list[str]:
-    """What does not work in the server itself, and in its scoring."""
     quality, judge = health.get("quality") or {}, health.get("judge") or {}
     rests = (
         [f"{name} is not scored for now, it failed again and again: {why}" for name, why in quality["resting"].items()]

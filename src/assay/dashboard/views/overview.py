@@ -6,6 +6,7 @@ import math
 import time
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from assay.dashboard import panels
 from assay.dashboard.conversations import recent_conversations
@@ -36,15 +37,15 @@ def page(visit: Visit) -> None:
 
 @answered
 def _figures(visit: Visit) -> None:
-    found = overview(visit.monitor, visit.chosen, _compared_lately(visit.chosen))
-    if found is None:
-        _nothing(visit)
-    elif not visit.names.knows(found.names):
-        st.session_state[_FIRST] = not visit.names.projects
-        st.session_state["names"] = visit.names.joined(found.names)
-        st.rerun()
-    else:
-        _draw(visit, found)
+    with overview(visit.monitor, visit.chosen, _compared_lately(visit.chosen)) as found:
+        if not found.usage["total_calls"]:
+            _nothing(visit)
+        elif not visit.names.knows(found.names):
+            st.session_state[_FIRST] = not visit.names.projects
+            st.session_state["names"] = visit.names.joined(found.names)
+            st.rerun()
+        else:
+            _draw(visit, found)
 
 
 def _compared_lately(chosen: Filter) -> Answer | None:
@@ -53,22 +54,46 @@ def _compared_lately(chosen: Filter) -> Answer | None:
 
 
 def _draw(visit: Visit, found: Overview) -> None:
+    """Each part in its place as soon as it is answered.
+
+    The headline waits longest, for the comparison. On a first look it comes first all the same, or it would push down
+    what is being read; later the former one stands there until then.
+    """
     if st.session_state.pop(_FIRST, False):
         st.toast("The first call is here.", icon=":material/celebration:", duration="long")
+    top = st.container()
+    first_look = _COMPARED not in st.session_state
+    if first_look:
+        _top(top, visit, found)
+    rows = [st.columns(widths) for widths in ([3, 2], [1, 1], [1, 1])]
+    recent = st.container()
+    for (row, side), panel in _PANELS.items():
+        with rows[row][side]:
+            panel(found)
+    with recent:
+        # A fragment of its own: opening a conversation asks for that one alone, not for all figures again.
+        st.fragment(recent_conversations)(visit.monitor, found.calls)
+    if not first_look:
+        _top(top, visit, found)
     if found.compared is not _compared_lately(visit.chosen):
         st.session_state[_COMPARED] = time.monotonic(), visit.chosen, found.compared
-    panels.troubles(found)
-    headline(found, visit.names.first_at)
-    for wide, narrow, widths in (
-        (panels.quality, panels.alerts, [3, 2]),
-        (panels.cost, panels.volume, [1, 1]),
-        (panels.latency, panels.distribution, [1, 1]),
-    ):
-        for column, panel in zip(st.columns(widths), (wide, narrow), strict=True):
-            with column:
-                panel(found)
-    # A fragment of its own: opening a conversation asks for that one alone, not for all figures again.
-    st.fragment(recent_conversations)(visit.monitor, found.calls)
+
+
+def _top(place: DeltaGenerator, visit: Visit, found: Overview) -> None:
+    with place:
+        panels.troubles(found)
+        headline(found, visit.names.first_at)
+
+
+_PANELS = {
+    (0, 0): panels.quality,
+    (1, 1): panels.volume,
+    (2, 0): panels.latency,
+    (1, 0): panels.cost,
+    (2, 1): panels.distribution,
+    (0, 1): panels.alerts,
+}
+"""What stands in which row and column, in the order of the answers."""
 
 
 def _nothing(visit: Visit) -> None:
