@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 from assay.analytics.selection import Selection
@@ -72,10 +72,10 @@ def _asked(path: str, who: str, format: str, columns: str) -> dict[str, Any]:
 def _measured(path: str, who: str, format: str, columns: str) -> dict[str, Any]:
     store = open_store(path)
     try:
-        [rows] = store.query("SELECT count() AS rows FROM spans FINAL")
+        [rows] = store.query("SELECT count() AS rows, max(started_at) AS last FROM spans FINAL")
         write = _by_assay if who == "assay" else _by_engine
         # What any first question costs, in time and memory, is none of the export's.
-        newest = Selection(since=datetime.now(UTC) - timedelta(minutes=30))
+        newest = Selection(since=rows["last"].astimezone(UTC) - timedelta(minutes=30))
         list(exports.export(store, newest, format, columns).pieces)
         before, cpu, began = memory_mb(os.getpid()), time.process_time(), time.perf_counter()
         with tempfile.NamedTemporaryFile() as file:

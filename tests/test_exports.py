@@ -430,7 +430,7 @@ def test_with_all_columns_a_filter_of_calls_keeps_their_whole_traces(store: Stor
 def test_slices_of_time_leave_nothing_out_and_give_nothing_twice(
     store: Store, project: str, format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exports, "SLICE_ROWS", 7)
+    monkeypatch.setattr(exports, "SLICE_ROWS", dict.fromkeys(exports.FORMATS, 7))
     hour = 3_600_000_000
     starts = [START + n * hour for n in range(5)] + [START + n * hour // 60 - 1 for n in range(60)]
     spans = sorted((span(project, started_at=at) for at in starts), key=lambda s: (s.started_at, s.span_id))
