@@ -61,6 +61,9 @@ PLACES = (
     Place("Health", ":material/vital_signs:", "health", health.page, controls=False),
 )
 
+_PLACE = "place"
+"""The page that was shown last."""
+
 
 def dashboard() -> None:
     """The page that the address names, below the navigation and, where it takes them, the shared controls."""
@@ -95,7 +98,9 @@ def _visit(place: Place) -> Visit:
     url, key = st.secrets["assay_url"], st.secrets["assay_key"]
     monitor, names = _monitor(url, key), _known_names(url, key)
     chosen, refresh_seconds = controls(place.title, names) if place.controls else (data.Filter(), None)
-    return Visit(monitor, chosen, names, refresh_seconds)
+    arrived = st.session_state.get(_PLACE) != place.url
+    st.session_state[_PLACE] = place.url
+    return Visit(monitor, chosen, names, refresh_seconds, arrived)
 
 
 @st.cache_resource

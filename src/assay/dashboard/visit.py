@@ -20,12 +20,16 @@ Shown = ParamSpec("Shown")
 
 
 class Visit(NamedTuple):
-    """One run of a page for one reader. `refresh_seconds` is None where the reader wants no refreshes."""
+    """One run of a page for one reader, who has just `arrived` or sees an earlier run of it.
+
+    `refresh_seconds` is None where the reader wants no refreshes.
+    """
 
     monitor: Monitor
     chosen: Filter
     names: Names
     refresh_seconds: float | None
+    arrived: bool
 
 
 def answered(draw: Callable[Shown, None]) -> Callable[Shown, None]:

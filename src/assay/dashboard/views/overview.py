@@ -56,14 +56,13 @@ def _compared_lately(chosen: Filter) -> Answer | None:
 def _draw(visit: Visit, found: Overview) -> None:
     """Each part in its place as soon as it is answered.
 
-    The headline waits longest, for the comparison. On a first look it comes first all the same, or it would push down
-    what is being read; later the former one stands there until then.
+    The headline waits longest, for the comparison. Who has just arrived gets it first all the same, or it would push
+    down what is being read; others see the former one until then.
     """
     if st.session_state.pop(_FIRST, False):
         st.toast("The first call is here.", icon=":material/celebration:", duration="long")
     top = st.container()
-    first_look = _COMPARED not in st.session_state
-    if first_look:
+    if visit.arrived:
         _top(top, visit, found)
     rows = [st.columns(widths) for widths in ([3, 2], [1, 1], [1, 1])]
     recent = st.container()
@@ -73,7 +72,7 @@ def _draw(visit: Visit, found: Overview) -> None:
     with recent:
         # A fragment of its own: opening a conversation asks for that one alone, not for all figures again.
         st.fragment(recent_conversations)(visit.monitor, found.calls)
-    if not first_look:
+    if not visit.arrived:
         _top(top, visit, found)
     if found.compared is not _compared_lately(visit.chosen):
         st.session_state[_COMPARED] = time.monotonic(), visit.chosen, found.compared
