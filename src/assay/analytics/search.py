@@ -99,7 +99,7 @@ def _looked_for(store: Store, query: Query, within: str, keys: Keys) -> Keys:
     condition, parameters = started_at_one_of([key["started"] for key in keys])
     rows = store.query(
         "SELECT project, span_id, system, prompt, response, messages_in, messages_out, tool_calls FROM spans"
-        f" WHERE span_id IN {{ids:Array(String)}} AND {condition} ORDER BY version DESC LIMIT 1 BY project, span_id",
+        f" PREWHERE span_id IN {{ids:Array(String)}} AND {condition} ORDER BY version DESC LIMIT 1 BY project, span_id",
         {"ids": [key["span_id"] for key in keys], **parameters},
     )
     good = {

@@ -48,9 +48,10 @@ def spans_with_ids(
 ) -> list[Row]:
     """The spans with these ids, in no order. Few columns take half of the time of all."""
     condition, parameters = started_at_one_of(starts)
-    # FINAL would read all rows beside them; of a re-sent span the newest version is taken here.
+    # FINAL would read all rows beside them; of a re-sent span the newest version is taken here. Left to itself the
+    # engine tests one condition after the other: a quarter more time.
     return store.query(
-        f"SELECT {columns} FROM spans WHERE span_id IN {{ids:Array(String)}} AND {condition}"
+        f"SELECT {columns} FROM spans PREWHERE span_id IN {{ids:Array(String)}} AND {condition}"
         " ORDER BY version DESC LIMIT 1 BY project, span_id",
         {"ids": list(span_ids), **parameters},
     )

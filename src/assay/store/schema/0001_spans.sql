@@ -1,6 +1,6 @@
 -- One row a span; a re-sent span replaces itself (same sorting key, higher version).
 -- Parts are flushed to disk before an insert returns: that is what an acknowledgement promises.
--- Rows are wide, so granules are small: one call's texts are read without thousands of others'.
+-- Rows are wide, so granules are small: one call's texts are read without those of its neighbours.
 CREATE TABLE IF NOT EXISTS spans
 (
     trace_id String,
@@ -64,4 +64,4 @@ CREATE TABLE IF NOT EXISTS spans
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY toDate(started_at)
 ORDER BY (project, kind, started_at, span_id)
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, index_granularity = 1024;
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, index_granularity = 256;
