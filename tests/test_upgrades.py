@@ -20,7 +20,8 @@ connect.migrate = lambda store, directory=None: migrate.migrate(store, known, di
 store = connect.open_store(sys.argv[1])
 """
 WRITE = """
-import pyarrow as pa
+from datetime import UTC, datetime
+from assay.store.kept import Least
 store.command('''
     INSERT INTO spans (trace_id, span_id, project, kind, request_model, started_at, counted, cost_usd, version)
     SELECT hex(number), hex(number), 'old', 'llm', 'gpt-4o', toDateTime64('2026-01-01 00:00:00', 6, 'UTC'), true, 0.5, 1
@@ -30,11 +31,16 @@ store.command('''
     INSERT INTO scores (target, name, value, project, started_at, version)
     SELECT hex(number), 'relevance', 0.5, 'old', toDateTime64('2026-01-01 00:00:00', 6, 'UTC'), 1 FROM numbers(10)
 ''')
+store.kept.least = Least(0, 0, 0)
+days = store.kept.days(datetime(2025, 12, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC))
+sums = "SELECT toDate(started_at) AS day, count() AS calls FROM spans GROUP BY day"
+store.kept.table("calls", days, lambda _: (sums, {}))
 store.close()
 """
 COUNT = """
 import json
-print(json.dumps(store.query("SELECT count() AS spans, sum(cost_usd) AS cost FROM spans FINAL")[0]))
+[kept] = store.query("SELECT count() AS kept FROM system.tables WHERE database = 'kept'")
+print(json.dumps(store.query("SELECT count() AS spans, sum(cost_usd) AS cost FROM spans FINAL")[0] | kept))
 store.close()
 """
 NOW = """
@@ -46,7 +52,8 @@ store = open_store(sys.argv[1])
 )
 [scores] = store.query("SELECT countIf(counted) AS counted FROM scores FINAL")
 [version] = store.query("SELECT max(number) AS version FROM schema_migrations")
-print(json.dumps(row | scores | version))
+[kept] = store.query("SELECT count() AS kept FROM system.tables WHERE database = 'kept'")
+print(json.dumps(row | scores | version | kept))
 store.close()
 """
 
@@ -69,12 +76,13 @@ def old_store(tmp_path: Path) -> Path:
 def test_a_store_of_an_earlier_version_opens_with_all_it_held(old_store: Path) -> None:
     found = run(NOW, old_store)
     assert (found["spans"], found["cost"], found["plain"], found["counted"]) == (1000, 500, 1000, 10)
+    assert found["kept"] == 0
 
 
 def test_the_store_as_it_was_can_be_opened_by_the_version_that_wrote_it(old_store: Path) -> None:
     run(NOW, old_store)
     assert [path.name for path in (old_store / "backups").iterdir()] == ["version-3"]
-    assert run(BEFORE + COUNT, old_store / "backups" / "version-3") == {"spans": 1000, "cost": 500}
+    assert run(BEFORE + COUNT, old_store / "backups" / "version-3") == {"spans": 1000, "cost": 500, "kept": 1}
 
 
 def test_a_new_store_and_one_that_is_up_to_date_are_not_backed_up(tmp_path: Path) -> None:
@@ -102,4 +110,4 @@ connect.open_store(sys.argv[1])
         process.send_signal(signal.SIGKILL)
     found = run(NOW, old_store)
     assert (found["spans"], found["plain"]) == (1000, 1000)
-    assert run(BEFORE + COUNT, old_store / "backups" / "version-3") == {"spans": 1000, "cost": 500}
+    assert run(BEFORE + COUNT, old_store / "backups" / "version-3") == {"spans": 1000, "cost": 500, "kept": 1}
