@@ -95,6 +95,8 @@ def fill(server: Server, project: str) -> None:
     )
     urls = [f"{server.url}/api/calls/{span_id}" for span_id in IDS]
     eventually(lambda: all(set(httpx.get(url).json().get("scores", ())) >= SCORES for url in urls))
+    groups = f"{server.url}/api/groups?project={project}"
+    eventually(lambda: httpx.get(groups).json()["groups"])  # or a report has them the second time only
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ import typer
 from rich.text import Text
 
 from assay.cli_options import Json, Model, Project, Since, StoreUrl, Url, asking, console, print_json, show
-from assay.client.monitor import Answer, Monitor
+from assay.client.api.connection import Answer
+from assay.client.monitor import Monitor
 from assay.config import load_config
 from assay.errors import AssayError
 from assay.terminal import alert_table, delivery_table, incident_table, replay_table, rule_table

@@ -9,7 +9,7 @@ import typer
 from rich.console import RenderableType
 
 from assay.cli_options import Json, StoreUrl, Url, asking, console, filtered, print_json
-from assay.client.monitor import Answer
+from assay.client.api.connection import Answer
 from assay.terminal_questions import (
     cost_tables,
     error_tables,

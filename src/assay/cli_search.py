@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from assay.cli_options import Json, Model, Project, Since, StoreUrl, Until, Url, asking, console, print_json
-from assay.client.monitor import Answer, Monitor
+from assay.client.api.connection import Answer
+from assay.client.monitor import Monitor
 from assay.terminal_search import hits_table
 
 _PAGE = 100

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from assay.cli_options import Json, StoreUrl, Url, asking, console, print_json
-from assay.client.monitor import Answer
+from assay.client.api.connection import Answer
 from assay.client.rows import as_csv, as_text
 from assay.errors import AssayError
 from assay.terminal import excerpt, table

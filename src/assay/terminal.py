@@ -10,7 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from assay.client.monitor import Answer, Monitor
+from assay.client.api.connection import Answer
+from assay.client.monitor import Monitor
 
 _COLOURS = {"HIGH": "red", "MEDIUM": "yellow", "LOW": "cyan"}
 

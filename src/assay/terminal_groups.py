@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from rich.table import Table
 from rich.text import Text
 
-from assay.client.monitor import Answer
+from assay.client.api.connection import Answer
 from assay.terminal import dollars, excerpt, fraction, milliseconds, table
 
 _SCORES_SHOWN = 3

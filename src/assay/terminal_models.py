@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from assay import figures
-from assay.client.monitor import Answer
+from assay.client.api.connection import Answer
 from assay.terminal import table
 
 UNKNOWN = "–"

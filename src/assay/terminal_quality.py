@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from rich.table import Table
 from rich.text import Text
 
-from assay.client.monitor import Answer
+from assay.client.api.connection import Answer
 from assay.terminal import excerpt, table
 
 

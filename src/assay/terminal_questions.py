@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from assay.client.monitor import Answer
+from assay.client.api.connection import Answer
 from assay.terminal import excerpt, fraction, milliseconds, table, usage_table
 
 

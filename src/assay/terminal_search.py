@@ -8,7 +8,7 @@ from datetime import datetime
 from rich.table import Table
 from rich.text import Text
 
-from assay.client.monitor import Answer
+from assay.client.api.connection import Answer
 from assay.terminal import excerpt, table
 
 HIT = "bold reverse"

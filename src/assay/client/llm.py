@@ -13,7 +13,8 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
 from assay.client import setup
-from assay.client.monitor import Answer, connect
+from assay.client.api.connection import Answer
+from assay.client.monitor import connect
 from assay.client.observe import record_error
 from assay.client.session import calls_made, session
 from assay.errors import AssayError, NotFound

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from assay.client.asking import given
+from assay.client.api.connection import given
 from assay.dashboard import figures
 from assay.dashboard.visit import Visit, answered
 

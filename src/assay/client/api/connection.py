@@ -13,6 +13,9 @@ from assay.errors import AssayError, NotFound, ServerError
 
 Answer = dict[str, Any]
 
+SLOW_SECONDS = 120.0
+"""A report asks some fifteen questions, a PDF has to be set, and what fits classifiers takes seconds."""
+
 
 class Api:
     """A connection to the API of one server. Raises NotFound, ServerError, or AssayError with the server's reason."""
@@ -24,8 +27,8 @@ class Api:
         """Close the connection."""
         self._client.close()
 
-    def _get(self, path: str, filters: dict[str, Any]) -> Any:
-        return self._parsed(self._request("GET", path, filters))
+    def _get(self, path: str, filters: dict[str, Any], **options: Any) -> Any:
+        return self._parsed(self._request("GET", path, filters, **options))
 
     def _post(self, path: str, body: dict[str, Any], **filters: Any) -> Any:
         return self._parsed(self._request("POST", path, filters, json=body))
@@ -82,6 +85,13 @@ class Api:
         url = str(self._client.base_url).removesuffix("/api/")
         reason = str(error) or type(error).__name__
         return ServerError(f"no Assay answers at {url} ({reason}): start one with `assay serve`, or set ASSAY_URL")
+
+
+def hexadecimal(text: str, what: str = "id") -> str:
+    """An id as it may stand in a path. Raises NotFound where it is none."""
+    if not text.isalnum():
+        raise NotFound(f"{text!r} is no {what}: those are hexadecimal")
+    return text
 
 
 def given(filters: dict[str, Any] | None) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""What an Assay server can be asked, by subject."""
