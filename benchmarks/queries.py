@@ -63,10 +63,28 @@ QUESTIONS: dict[str, Question] = {
     "incidents": lambda m: m.incidents(),
 }
 
+
+def _overview(monitor: Monitor, chosen: Filter) -> None:
+    """All that the page takes from its answers."""
+    with overview(monitor, chosen) as found:
+        for part in (
+            "usage",
+            "points",
+            "by_model",
+            "latencies",
+            "calls",
+            "alerts",
+            "incidents",
+            "compared",
+            "troubles",
+        ):
+            getattr(found, part)
+
+
 _OF_READ_PROMPTS = ("kinds of question", "similar calls")
 
 PAGES: dict[str, Question] = {
-    f"overview page, {span}": lambda m, span=span: overview(m, Filter(span)) for span in ("24h", "7d", "30d", "all")
+    f"overview page, {span}": lambda m, span=span: _overview(m, Filter(span)) for span in ("24h", "7d", "30d", "all")
 } | {f"report, {span}": lambda m, span=span: m.report("html", since=span) for span in ("24h", "7d", "30d")}
 
 

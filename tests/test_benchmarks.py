@@ -5,6 +5,7 @@ from __future__ import annotations
 import runpy
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,3 +22,19 @@ def test_a_benchmark_says_how_it_is_run(
     with pytest.raises(SystemExit, match="0"):
         runpy.run_path(str(BENCHMARKS / f"{script}.py"), run_name="__main__")
     assert capsys.readouterr().out.startswith("usage:")
+
+
+@pytest.mark.parametrize(("span", "questions"), [("24h", 9), ("all", 8)])
+def test_a_page_that_is_timed_asks_all_its_questions(
+    span: str, questions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    pages = runpy.run_path(str(BENCHMARKS / "queries.py"))["PAGES"]
+    asked = list[str]()
+
+    class Told:
+        def __getattr__(self, question: str) -> Any:
+            return lambda *_, **__: asked.append(question) or {"calls": [], "points": [], "problems": []}
+
+    pages[f"overview page, {span}"](Told())
+    assert len(asked) == questions
