@@ -88,8 +88,10 @@ def main() -> None:
             for place in places:
                 print(place.title, file=sys.stderr, flush=True)
                 rows.append(_page_row(context, url, place, options))
-        acknowledged = _acknowledged(url, places, options) if options.seconds else {}
-    show("dashboard", rows, range=options.range, load_before=load, load_after=os.getloadavg(), **acknowledged)
+        show("dashboard", rows, range=options.range, load_before=load, load_after=os.getloadavg())
+        if options.seconds:
+            waits, drawn = _acknowledged(url, places, options)
+            show("acknowledgements", waits, pages_drawn=len(drawn), page_drawn_s=median(drawn) if drawn else None)
 
 
 def _page_row(context: BrowserContext, url: str, place: Place, options: argparse.Namespace) -> dict[str, Any]:
@@ -181,8 +183,10 @@ def _timed_questions() -> Generator[dict[str, Asked]]:
         yield times
 
 
-def _acknowledged(url: str, places: list[Place], options: argparse.Namespace) -> dict[str, Any]:
-    """Milliseconds until spans are acknowledged, first without viewers and then with them."""
+def _acknowledged(
+    url: str, places: list[Place], options: argparse.Namespace
+) -> tuple[list[dict[str, Any]], list[float]]:
+    """Milliseconds until spans are acknowledged, first without viewers and then with them; and how pages were drawn."""
     alone = _sent(url, options.seconds)
     ended, drawn = threading.Event(), list[float]()
     viewers = [
@@ -200,7 +204,7 @@ def _acknowledged(url: str, places: list[Place], options: argparse.Namespace) ->
         {"viewers": many, "p50 ms": waits[49], "p99 ms": waits[98], "longest ms": longest}
         for many, (waits, longest) in ((0, alone), (options.viewers, watched))
     ]
-    return {"acknowledgements": rows, "pages_drawn": len(drawn), "page_drawn_s": median(drawn) if drawn else None}
+    return rows, drawn
 
 
 def _sent(url: str, seconds: int) -> tuple[list[float], float]:

@@ -107,7 +107,7 @@ def show(name: str, rows: list[dict[str, Any]], **facts: Any) -> None:
         table.add_column(column)
     for row in rows:
         table.add_row(*(f"{value:,.2f}" if isinstance(value, float) else str(value) for value in row.values()))
-    Console(stderr=True).print(table)
+    Console(stderr=True, width=None if sys.stderr.isatty() else 160).print(table)
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     json.dump(
         {"benchmark": name, "at": datetime.now(UTC).isoformat(), "machine": machine, **facts, "rows": rows}, sys.stdout

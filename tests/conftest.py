@@ -255,6 +255,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     started = Server(tmp_path_factory.mktemp("server")).start()
     yield started
     started.stop()
+    assert "Stack (most recent call last)" not in started.log
 
 
 @pytest.fixture
