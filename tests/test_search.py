@@ -105,6 +105,7 @@ def test_terms_of_the_engine_are_those_of_the_reference(store: Store) -> None:
         "a\u0328\u0301",
         "ǅ ﬃ ㎏ ½ Ⅷ ①",
         "한\u1100\u1161\u11a8",
+        "a≠b",
     ]
     assert _terms(store, texts) == [terms(text) for text in texts]
 

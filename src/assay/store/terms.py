@@ -142,7 +142,7 @@ def terms(text: str) -> set[str]:
     """The terms of a text: what TERMS_SQL gives, but for terms with a space in them, which only the engine makes."""
     found, before = set[str](), ""
     for token in tokens(fold(text)):
-        found |= {token.text, without_accents(token.text)}
+        found |= {token.text, without_accents(token.text) if token.spaced else ""}
         if not token.spaced and token.follows and before:
             found.add(before + token.text)
         before = "" if token.spaced else token.text
