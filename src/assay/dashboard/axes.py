@@ -1,4 +1,4 @@
-"""What the charts of the Quality and Cost pages have in common: axes with units, one height, legends below."""
+"""What the charts of the pages have in common: axes with units, one height, legends below."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _TIME_FORMATS = {
     "date": "%d %b",
     "day": "%d %b",
     "week": "%d %b",
-    "month": "%b %Y",
-    "year": "%Y",
+    "month": "%d %b",
+    "year": "%d %b %Y",
 }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import altair as alt
 
 from assay.dashboard import figures
+from assay.dashboard.axes import time_axis
 from assay.dashboard.charts import DURATION_LABEL, Answer
 from assay.dashboard.drawing import Chart, chart, marks, specified
 from assay.palette import AMBER, BLUE, GREY
@@ -18,7 +19,6 @@ CLASSICAL, LLM = "classical", "LLM"
 
 _COLOURS = alt.Scale(domain=[MEASURED, ESTIMATED], range=[BLUE, AMBER])
 _SIDES = alt.Scale(domain=[CLASSICAL, LLM], range=[BLUE, AMBER])
-_TIMES = {"hours": "%H:%M", "minutes": "%H:%M", "date": "%d %b", "day": "%d %b", "week": "%d %b", "month": "%b %Y"}
 _LEGEND = alt.Legend(title=None, orient="bottom", symbolSize=90, symbolOpacity=1, padding=0, offset=8)
 _ON_TOP = alt.Legend(title=None, orient="top", symbolSize=70, symbolOpacity=1, padding=0, offset=4)
 _NAMED_BINS = 6
@@ -37,10 +37,7 @@ def performance_lines(measured: Iterable[Answer], estimated: Iterable[Answer], m
 
 @specified
 def _performance_lines(metric: str) -> Any:
-    axis = alt.Axis(format=_TIMES, tickCount=6, labelOverlap=True, grid=False)
-    base = marks().encode(
-        x=alt.X("time:T", title=None, axis=axis), color=alt.Color("by:N", scale=_COLOURS, legend=_LEGEND)
-    )
+    base = marks().encode(x=time_axis("time"), color=alt.Color("by:N", scale=_COLOURS, legend=_LEGEND))
     scale = alt.Scale(zero=False, nice=True)
     bands = base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q", scale=scale, title=None), y2="high:Q")
     lines = base.mark_line(point=alt.OverlayMarkDef(size=22, filled=True), strokeWidth=2).encode(
