@@ -48,5 +48,5 @@ class Scores(Api):
 
     def reprice(self, *, dry_run: bool = False, **filters: Any) -> Answer:
         """Recompute stored costs with the prices known now: since=, until=, project=. Waits as long as it takes."""
-        given = {**filters, "dry_run": str(dry_run).lower()}
-        return self._parsed(self._request("POST", "/reprice", given, timeout=None))
+        asked = {**filters, "dry_run": str(dry_run).lower()}
+        return self._parsed(self._request("POST", "/reprice", asked, timeout=None))
