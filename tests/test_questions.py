@@ -20,6 +20,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from assay.analytics import top as ranking
 from assay.analytics.agreement import LOWER_IS_BETTER
 from assay.analytics.costs import costs
 from assay.analytics.errors import errors
@@ -279,12 +280,19 @@ def test_every_metric_over_time_is_what_python_counts(
 
 
 @properties
-@given(ask=asked(), by=st.sampled_from([*BY, "prompt"]), measure=st.sampled_from(list(MEASURES)))
+@given(
+    ask=asked(),
+    by=st.sampled_from([*BY, "prompt"]),
+    measure=st.sampled_from(list(MEASURES)),
+    few=st.sampled_from([0.0, 2.0]),
+)
 def test_a_ranking_has_those_with_the_most_and_their_shares(
-    store: Store, populations: list[Rows], ask: Any, by: str, measure: str
+    store: Store, populations: list[Rows], ask: Any, by: str, measure: str, few: float
 ) -> None:
     _, selection, spans = ask(populations)
-    found = top(store, selection, by, measure, limit=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranking, "FEW", few)
+        found = top(store, selection, by, measure, limit=3)
     groups = grouped(spans, lambda span: value_of(span, by))
     name, whole = MEASURES[measure], figures(spans)
     every = {value: figures(own) for value, own in groups.items() if value}

@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from assay.analytics import search
 from assay.analytics.calls import calls
-from assay.analytics.query import found_in, parse
+from assay.analytics.query import found_in, hits, parse
 from assay.analytics.search import condition
 from assay.analytics.selection import Selection
 from assay.client.monitor import connect
@@ -165,6 +165,21 @@ def test_what_is_found_is_what_the_reference_finds(store: Store, said: list[tupl
         assert "at least two letters" in str(error)
 
 
+_SHORT = st.text("ab _*", max_size=6) | st.text("ab -é京都", max_size=6)
+
+
+@settings(max_examples=500)
+@example("ab b", '"{}"', "a* b")
+@given(_SHORT, st.sampled_from(['"{}"', "{}", '"{}*"', '"*{}"', "*{}*"]), _SHORT)
+def test_a_text_searched_as_a_whole_has_what_its_words_one_by_one_have(text: str, form: str, looked_for: str) -> None:
+    try:
+        query = parse(form.format(looked_for))
+    except AssayError:
+        return
+    if query and len(query.wanted) == 1 and not query.unwanted:
+        assert found_in(query, [text]) == bool(hits(query, fold(text)))
+
+
 def test_the_engine_answers_from_the_index_that_the_migration_makes(store: Store, spoken: str) -> None:
     asked = condition(store, parse("refund -fee"), "")
     plan = store.query(
@@ -217,7 +232,6 @@ def test_a_page_ends_when_reading_takes_too_long_and_its_cursor_goes_on(
     store: Store, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "SECONDS", 0.0)
-    monkeypatch.setattr(search, "_FEWEST", 2)
     insert(store, *(call(project, prompt="b a", started_at=NOON + i) for i in range(1, 9)))
     insert(store, call(project, prompt="a b"))
     first = calls(store, Selection(project=project), q='"a b"', limit=1)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from assay.errors import AssayError
@@ -26,7 +26,6 @@ LONGEST_QUERY = 10_000
 """Characters that can be searched for."""
 
 _QUOTES = str.maketrans(dict.fromkeys("“”„‟＂", '"'))
-_NO_ASCII_WORD = re.compile(r"[^a-z0-9]+")
 _PARTS = re.compile(r'(?P<minus>-)?(?:"(?P<phrase>[^"]*)"|(?P<bare>[^\s"]+))')
 
 
@@ -106,20 +105,31 @@ def found_in(query: Query, texts: Iterable[str]) -> bool:
 
 
 def _finder(text: str) -> Callable[[Term], bool]:
-    """Answers whether the text has a term. One of ASCII, as most are, is searched as a whole and not word by word."""
+    """Answers whether the text has a term. Its words are told apart only where searching it as a whole cannot tell."""
     if text.isascii():
-        words = f" {_NO_ASCII_WORD.sub(' ', text.lower())} "
-        return lambda term: bool(_in_ascii(term).search(words))
-    found = list(tokens(fold(text)))
-    return lambda term: bool(_spans(term, found))
+        lowered = text.lower()
+        return lambda term: bool(_in_ascii(term).search(lowered))
+    folded = fold(text)
+    found = cache(lambda: list(tokens(folded)))
+
+    def has(term: Term) -> bool:
+        unspaced = not term[0].spaced and all(unit.follows for unit in term[1:])
+        return "".join(unit.text for unit in term) in folded if unspaced else bool(_spans(term, found()))
+
+    return has
 
 
 @lru_cache(1024)
 def _in_ascii(term: Term) -> re.Pattern[str]:
-    """What a term looks like in a text of ASCII words with single spaces between, before and after them."""
-    some = "[a-z0-9]*"
-    units = ((some if unit.open_start else "", unit.text, some if unit.open_end else "") for unit in term)
-    return re.compile(f" {' '.join(f'{before}{re.escape(text)}{after}' for before, text, after in units)} ")
+    """What a term looks like in a text of ASCII in lower case. Begins with a text, which is quickly looked for."""
+    return re.compile("[^a-z0-9]+".join(map(_unit_in_ascii, term)))
+
+
+def _unit_in_ascii(unit: Unit) -> str:
+    text = re.escape(unit.text)
+    return (
+        text + ("" if unit.open_start else f"(?<![a-z0-9]{text})") + ("[a-z0-9]*" if unit.open_end else "(?![a-z0-9])")
+    )
 
 
 def hits(query: Query, folded: str) -> list[tuple[int, int]]:

@@ -6,9 +6,10 @@ themselves, newest candidates first, until a page is full.
 
 from __future__ import annotations
 
+import math
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -32,7 +33,7 @@ _INDEX = f"mergeTreeTextIndex(currentDatabase(), 'spans', '{INDEX}')"
 _indexed: WeakKeyDictionary[Store, frozenset[str]] = WeakKeyDictionary()
 """Parts that are known to have the index."""
 
-_FEWEST, _MOST = 200, 4000
+_MOST = 4000
 """Candidates whose texts are read at a time."""
 
 
@@ -60,9 +61,9 @@ def condition(store: Store, query: Query, within: str) -> Condition:
     # The index says what a call has somewhere: not that it lacks it in one place, nor that words are no neighbours.
     unwanted = [term for term in query.unwanted if everywhere and _is_decided(term)]
     bound = dict[str, Any]()
-    where = [_has(store, term, bound) for term in wanted[:_ASKED_OF_ENGINE]]
-    where += [f"NOT ({_has(store, term, bound)})" for term in unwanted[:_ASKED_OF_ENGINE]]
-    asked = len(where) == len(query.wanted) + len(query.unwanted)
+    where = [_has(store, wanted[:_ASKED_OF_ENGINE], bound)] if wanted else []
+    where += [f"NOT ({_has(store, [term], bound)})" for term in unwanted[:_ASKED_OF_ENGINE]]
+    asked = len(wanted) <= _ASKED_OF_ENGINE and len(query.unwanted) == len(unwanted[:_ASKED_OF_ENGINE])
     return Condition(" AND ".join(where) or "1", bound, everywhere and asked and all(map(_is_decided, query.wanted)))
 
 
@@ -79,7 +80,7 @@ def checked(
     store: Store, query: Query, within: str, limit: int, candidates: Callable[[int, Row | None], Keys]
 ) -> tuple[Keys, Row | None]:
     """The first of `candidates(how many, after which)` that are looked for; and where to go on, None at the end."""
-    found, last, size = Keys(), None, max(4 * limit, _FEWEST)
+    found, last, size, read = Keys(), None, limit + 1, 0
     deadline = time.monotonic() + SECONDS
     while True:
         some = candidates(size, last)
@@ -88,7 +89,10 @@ def checked(
             return found[:limit], found[limit - 1]
         if len(some) < size:
             return found, None
-        last, size = some[-1], min(2 * size, _MOST)
+        read += len(some)
+        # So many that the missing ones are probably among them, going by how many were looked for so far.
+        each = (read + 1) / (len(found) + 1)
+        last, size = some[-1], min(math.ceil(1.5 * each * (limit + 1 - len(found))), _MOST)
         if time.monotonic() > deadline:
             return found, last
 
@@ -117,13 +121,13 @@ def _is_decided(term: Term) -> bool:
     return len(term) == 1 or (len(term) == 2 and term[1].follows)
 
 
-def _has(store: Store, term: Term, bound: dict[str, Any]) -> str:
-    """That a call has all terms of what is looked for, and one of the words of each open unit."""
-    words = sorted(set(_engine_terms(term)))
+def _has(store: Store, looked_for: Sequence[Term], bound: dict[str, Any]) -> str:
+    """That a call has all that is looked for, and one of the words of each open unit."""
+    # One condition for all: each that names the indexed expression takes milliseconds to plan.
+    words = sorted({word for term in looked_for for word in _engine_terms(term)})
     found = [_tokens("hasAllTokens", words, bound)] if words else []
-    for unit in term:
-        if unit.is_open:
-            found.append(_tokens("hasAnyTokens", words, bound) if (words := _endings(store, unit)) else "0")
+    for unit in (unit for term in looked_for for unit in term if unit.is_open):
+        found.append(_tokens("hasAnyTokens", words, bound) if (words := _endings(store, unit)) else "0")
     return " AND ".join(found)
 
 

@@ -27,8 +27,8 @@ _SPENT = f"""
 _USAGE = f"""
     countIf(kind = 'llm') AS total_conversations, {_SPENT},
     if(total_calls = 0, NULL, errors / total_calls) AS error_rate,
-    uniqCombinedIf(session_id, session_id != '') AS sessions,
-    uniqCombinedIf(user_id, user_id != '') AS users,
+    uniqCombinedIf(cityHash64(session_id), session_id != '') AS sessions,
+    uniqCombinedIf(cityHash64(user_id), user_id != '') AS users,
     avgOrNullIf(cost_usd, kind = 'llm') AS avg_cost_per_conversation,
     countIf(tokens_estimated) AS estimated,
     sum(ifNull(cache_read_tokens, 0)) AS cache_read_tokens,
@@ -58,19 +58,16 @@ def usage(store: Store, selection: Selection, group_by: str | None = None) -> Ro
         [row] = ask(store, selection, Aggregates(_USAGE))
         return _named_quantiles(row) | judge
     by = dimension(group_by)
-    rows = ask(
-        store,
-        selection,
-        Aggregates(f"grouping(group) AS whole, {_USAGE}", {"group": by.sql}, parameters=by.parameters, rollup=True),
-        lambda sums: f"{sums} ORDER BY whole DESC, total_cost_usd DESC, total_calls DESC, group LIMIT {MAX_GROUPS + 1}",
+    whole, groups = both(
+        lambda: ask(store, selection, Aggregates(_USAGE)),
+        lambda: ask(
+            store,
+            selection,
+            Aggregates(_USAGE, {"group": by.sql}, parameters=by.parameters),
+            lambda sums: f"{sums} ORDER BY total_cost_usd DESC, total_calls DESC, group LIMIT {MAX_GROUPS}",
+        ),
     )
-    if not rows:
-        return usage(store, selection) | {"groups": []}
-    return _figures(rows[0]) | judge | {"groups": [{"group": row["group"], **_figures(row)} for row in rows[1:]]}
-
-
-def _figures(row: Row) -> Row:
-    return _named_quantiles({name: value for name, value in row.items() if name not in ("group", "whole")})
+    return _named_quantiles(whole[0]) | judge | {"groups": [_named_quantiles(row) for row in groups]}
 
 
 def dearest(store: Store, selection: Selection, group_by: str, limit: int) -> tuple[list[Row], int]:

@@ -38,38 +38,37 @@ def of_scores(by: Dimension | None, names: Sequence[str] = ()) -> Callable[[Sele
 class Aggregates(NamedTuple):
     """`figures`, a SELECT list, over `rows` of a selection for each combination of `keys`, {name: SQL}.
 
-    Both may need `parameters`. With `rollup` of the one key there is a row of all of them besides, which
-    `grouping(name)` tells from the others.
+    Both may need `parameters`.
     """
 
     figures: str
     keys: Mapping[str, str] = {}
     rows: Callable[[Selection], Source] = of_calls
     parameters: Mapping[str, Any] = {}
-    rollup: bool = False
-
-    def grouped_by(self, names: Iterable[str]) -> str:
-        """The GROUP BY clause, by what the keys are called."""
-        keys = ", ".join(names)
-        return f" GROUP BY ROLLUP({keys})" if self.rollup else f" GROUP BY {keys}" if keys else ""
 
 
-def ask(store: Store, selection: Selection, asked: Aggregates, sql: Callable[[str], str] = str) -> list[Row]:
-    """The rows of `sql`, which is given a SELECT of the aggregates. Raises StoreError."""
+def ask(
+    store: Store,
+    selection: Selection,
+    asked: Aggregates,
+    sql: Callable[[str], str] = str,
+    parameters: Mapping[str, Any] = {},
+) -> list[Row]:
+    """The rows of `sql`, which is given a SELECT of the aggregates and may need `parameters`. Raises StoreError."""
     if store.kept and (found := _with_kept(store.kept, selection, asked)):
-        question, (summed, parameters) = found
+        question, (summed, bound) = found
         try:
-            return store.query(sql(summed), parameters)
+            return store.query(sql(summed), {**bound, **parameters})
         except StoreError:  # the calls themselves are still there
             store.kept.forget(question)
-    source, parameters = asked.rows(selection)
-    return store.query(sql(_summed(asked, source)), {**parameters, **asked.parameters})
+    source, bound = asked.rows(selection)
+    return store.query(sql(_summed(asked, source)), {**bound, **asked.parameters, **parameters})
 
 
 def _summed(asked: Aggregates, source: str) -> str:
     if len(asked.keys) < 3:
         told = ", ".join([*(f"{key} AS {name}" for name, key in asked.keys.items()), asked.figures])
-        return f"SELECT {told} FROM {source}{asked.grouped_by(asked.keys)}"
+        return f"SELECT {told} FROM {source}{_grouped_by(asked.keys)}"
     keyed = _keyed(asked.keys.values())
     named = ", ".join(f"{key} AS {name}" for key, name in zip(keyed, asked.keys, strict=True))
     inner = _by_one_number(keyed, asked.figures, source)
@@ -105,7 +104,7 @@ def _with_kept(kept: Kept, selection: Selection, asked: Aggregates) -> tuple[str
             SELECT * EXCEPT turn FROM {table.name}
             WHERE (day, turn) IN (SELECT arrayJoin(arrayZip({{kept_days:Array(Date)}}, {{turns:Array(UInt64)}})))
             UNION ALL {rest}
-        ){asked.grouped_by(keyed)}"""
+        ){_grouped_by(keyed)}"""
     return question, (summed, {**parameters, "kept_days": [*table.turns], "turns": [*table.turns.values()]})
 
 
@@ -115,6 +114,11 @@ def _only(days: list[date]) -> dict[str, Any]:
     between = {first + timedelta(place) for place in range((end - first).days)}
     since, until = (datetime.combine(day, datetime.min.time(), UTC) for day in (first, end))
     return {"since": since, "until": until, "apart": (*sorted(between.difference(days)),)}
+
+
+def _grouped_by(names: Iterable[str]) -> str:
+    keys = ", ".join(names)
+    return f" GROUP BY {keys}" if keys else ""
 
 
 def _keyed(keys: Iterable[str]) -> dict[str, str]:

@@ -27,6 +27,9 @@ MAX_LIMIT = 1000
 PROMPT_CHARS = 1000
 """So much of a prompt is shown."""
 
+FEW = 0.001
+"""Of a smaller share of the calls the starts are looked up first: more lie in most of the blocks that are read."""
+
 _FIGURES = (
     "calls",
     "conversations",
@@ -38,6 +41,8 @@ _FIGURES = (
     "avg_latency_ms",
     "p95_latency_ms",
 )
+
+_TOLD = f"{selected(_FIGURES)}, min(spans.started_at) AS first_at, max(spans.started_at) AS last_at"
 
 
 def top(store: Store, selection: Selection, group_by: str, by: str = "cost", limit: int = 20) -> dict[str, Any]:
@@ -54,7 +59,9 @@ def top(store: Store, selection: Selection, group_by: str, by: str = "cost", lim
     if not 1 <= limit <= MAX_LIMIT:
         raise AssayError(f"limit must be between 1 and {MAX_LIMIT}, not {limit}")
     ranked, whole = _ranking(store, selection, own, MEASURES[by], limit)
-    told = _told(store, selection, own, [row["group"] for row in ranked])
+    groups = [row["group"] for row in ranked]
+    are_few = sum(row["calls"] for row in ranked) < whole["calls"] * FEW
+    told = _told(store, selection, own, groups, of_their_starts=are_few)
     found = [told[row["group"]] | {"share": row["share"]} for row in ranked if row["group"] in told]
     return {"dimension": own.name, "by": by, "measure": MEASURES[by], **whole, "top": found}
 
@@ -70,7 +77,10 @@ def _dimension(group_by: str) -> Dimension:
 
 
 def _ranking(store: Store, selection: Selection, own: Dimension, measure: str, limit: int) -> tuple[list[Row], Row]:
-    """The first values with their share, and figures of the whole. Reads nothing but the dimension and the measure."""
+    """The first values with their calls and share, and figures of the whole.
+
+    Reads nothing but the dimension and the measure.
+    """
     none = "cityHash64('')" if own is PROMPT else "''"
     rows = ask(
         store,
@@ -78,7 +88,8 @@ def _ranking(store: Store, selection: Selection, own: Dimension, measure: str, l
         Aggregates(f"count() AS own, {METRICS[measure]} AS figure", {"group": own.sql}, parameters=own.parameters),
         lambda sums: (
             f"""
-            SELECT group, figure, group = {none} AS is_none, sum(figure) OVER () AS total, sum(own) OVER () AS calls,
+            SELECT group, own, figure, group = {none} AS is_none,
+                sum(figure) OVER () AS total, sum(own) OVER () AS calls,
                 sumIf(own, group = {none}) OVER () AS without, countIf(group != {none}) OVER () AS values
             FROM ({sums}) ORDER BY is_none, figure DESC NULLS LAST, group LIMIT {limit:d}"""
         ),
@@ -87,25 +98,44 @@ def _ranking(store: Store, selection: Selection, own: Dimension, measure: str, l
     if measure == MEASURES["latency"] or not rows:
         whole["total"] = None
     ranked = [
-        {"group": row["group"], "share": row["figure"] / whole["total"] if whole["total"] else None}
+        {
+            "group": row["group"],
+            "calls": row["own"],
+            "share": row["figure"] / whole["total"] if whole["total"] else None,
+        }
         for row in rows
         if row["figure"] and not row["is_none"]
     ]
     return ranked, whole
 
 
-def _told(store: Store, selection: Selection, own: Dimension, groups: list[Any]) -> dict[Any, Row]:
-    """All figures of these values."""
-    where, parameters = selection.of_calls()
+def _told(
+    store: Store, selection: Selection, own: Dimension, groups: list[Any], *, of_their_starts: bool
+) -> dict[Any, Row]:
+    """All figures of these values; where few calls have them, read are those that started when one of them did."""
     kind = "UInt64" if own is PROMPT else "String"
-    rows = store.query(
-        f"""
-        SELECT {own.sql} AS group, {selected(_FIGURES)},
-            min(spans.started_at) AS first_at, max(spans.started_at) AS last_at
-        FROM spans FINAL WHERE {where} AND {own.sql} IN {{groups:Array({kind})}} GROUP BY group
-        """,
-        {**parameters, **own.parameters, "groups": groups},
-    )
+    chosen = {"groups": groups}
+    if of_their_starts:
+        where, parameters = selection.of_calls()
+        some = f"{own.sql} IN {{groups:Array({kind})}}"
+        # Starts are part of the sorting key, so they may go before FINAL.
+        rows = store.query(
+            f"""
+            SELECT {own.sql} AS group, {_TOLD} FROM spans FINAL
+            PREWHERE started_at IN (SELECT started_at FROM spans WHERE {where} AND {some})
+            WHERE {where} AND {some}
+            GROUP BY group
+            """,
+            parameters | own.parameters | chosen,
+        )
+    else:
+        rows = ask(
+            store,
+            selection,
+            Aggregates(_TOLD, {"group": own.sql}, parameters=own.parameters),
+            lambda sums: f"SELECT * FROM ({sums}) WHERE group IN {{groups:Array({kind})}}",
+            chosen,
+        )
     if own is not PROMPT or not rows:
         return {row["group"]: row for row in rows}
     texts = _prompts(store, rows)
