@@ -39,6 +39,7 @@ QUESTIONS: dict[str, Question] = {
     "top sessions by latency": lambda m: m.top("session_id", by="latency", since="30d"),
     "top prompts by calls": lambda m: m.top("prompt", by="calls", since="30d"),
     "sessions": lambda m: m.sessions(since="30d"),
+    "dearest sessions": lambda m: m.sessions(since="30d", order="cost"),
     "a session": lambda m: m.session(_newest(m)["session_id"], project=_newest(m)["project"]),
     "errors": lambda m: m.errors(since="30d"),
     "costs by model": lambda m: m.costs(since="30d", group_by="model"),

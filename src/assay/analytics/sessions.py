@@ -51,6 +51,8 @@ _FIGURES = (
 
 _ENDS = "min(spans.started_at) AS first, max(spans.started_at) AS last"
 
+_IN = "session_id IN {ids:Array(String)}"
+
 Key = tuple[str, str]
 """Project and session id."""
 
@@ -178,7 +180,7 @@ def _figures(store: Store, selection: Selection, ids: list[str]) -> list[Row]:
             {_SECONDS} AS seconds,
             arraySort({some}(user_id, user_id != '')) AS users, arraySort({some}(model, model != '')) AS models,
             argMaxIf((error_type, substringUTF8(error_message, 1, 500), span_id), started_at, status = 'error') AS error
-        FROM spans FINAL WHERE {where} AND session_id IN {{ids:Array(String)}}
+        FROM spans FINAL PREWHERE {selection.of_starts(_IN)} WHERE {where} AND {_IN}
         GROUP BY project, session_id
         """,
         {**parameters, "ids": ids},
@@ -195,15 +197,15 @@ def _session(row: Row, worst: dict[Key, Row]) -> Row:
 
 def _worst(store: Store, selection: Selection, ids: list[str]) -> dict[Key, Row]:
     where, parameters = selection.of_scores()
+    _, of_calls = selection.of_calls()
     rows = store.query(
         f"""
         SELECT project, session_id,
             argMin((name, value), (if(name IN {{lower:Array(String)}}, 1 - value, value), name)) AS worst
-        FROM scores FINAL
-        WHERE {where} AND value IS NOT NULL AND session_id IN {{ids:Array(String)}}
+        FROM scores FINAL PREWHERE {selection.of_starts(_IN)} WHERE {where} AND value IS NOT NULL AND {_IN}
         GROUP BY project, session_id
         """,
-        {**parameters, "ids": ids, "lower": sorted(LOWER_IS_BETTER)},
+        {**parameters, **of_calls, "ids": ids, "lower": sorted(LOWER_IS_BETTER)},
     )
     return {
         (row["project"], row["session_id"]): dict(zip(("name", "value"), row["worst"], strict=True)) for row in rows

@@ -118,13 +118,10 @@ def _told(
     if of_their_starts:
         where, parameters = selection.of_calls()
         some = f"{own.sql} IN {{groups:Array({kind})}}"
-        # Starts are part of the sorting key, so they may go before FINAL.
         rows = store.query(
             f"""
             SELECT {own.sql} AS group, {_TOLD} FROM spans FINAL
-            PREWHERE started_at IN (SELECT started_at FROM spans WHERE {where} AND {some})
-            WHERE {where} AND {some}
-            GROUP BY group
+            PREWHERE {selection.of_starts(some)} WHERE {where} AND {some} GROUP BY group
             """,
             parameters | own.parameters | chosen,
         )
