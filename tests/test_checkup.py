@@ -45,7 +45,12 @@ def number(text: str) -> int:
     return int(re.sub(r"\D", "", re.findall(r"[\d,]+", text)[0]))
 
 
-def test_calls_without_price_or_score_and_calls_counted_twice_are_told(store: Store, project: str) -> None:
+def test_calls_without_price_or_score_and_calls_counted_twice_are_told(
+    store: Store, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whatever other tests wrote to the store: two calls without a score are enough, and none is left out.
+    monkeypatch.setattr("assay.analytics.checkup.UNSCORED", 0.0)
+    monkeypatch.setattr("assay.analytics.checkup.SAMPLED", 10**9)
     before = found(store)
     judged = call(project, cost_usd=1.0)
     write(store, judged, *(call(project, response_id=f"r-{project}") for _ in range(2)))

@@ -31,3 +31,8 @@ class NotFound(AssayError):
 
 class ServerError(AssayError):
     """An Assay server could not be reached, or answered with an error."""
+
+
+def traced(error: Exception) -> Exception | None:
+    """The error, where a log should show its trace: of what may pass the message says all."""
+    return None if isinstance(error, StoreUnavailable) else error

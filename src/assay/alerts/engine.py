@@ -35,6 +35,7 @@ from assay.alerts.rules import (
 )
 from assay.alerts.series import sharing_calls, worst_calls
 from assay.alerts.watch import Condition
+from assay.errors import traced
 from assay.store.connect import Row, Store
 from assay.store.incidents import (
     IncidentEvent,
@@ -280,7 +281,7 @@ class Engine:
                 self.last_error, self.went_well_at = "", time.monotonic()
             except Exception as error:
                 self.last_error = f"watching alerts: {error}"
-                log.warning("alert rules are tried again", exc_info=error)
+                log.warning("alert rules are tried again: %s", error, exc_info=traced(error))
 
 
 def _changes(rule: AlertRule, judged: Judgement, row: Row | None, horizon: int) -> list[Step]:

@@ -20,7 +20,7 @@ import msgspec
 
 from assay.alerts.channels import CannotDeliver, Document, ping, send
 from assay.alerts.rules import SEVERITIES, Channel, Inhibition, Maintenance, RuleBook
-from assay.errors import AssayError
+from assay.errors import AssayError, traced
 from assay.store.connect import Row, Store
 from assay.store.incidents import DeliveryAttempt, IncidentEvent, as_micros, due_deliveries, insert_attempts
 
@@ -239,7 +239,7 @@ class Courier:
                 pause, self.last_error = POLL_SECONDS, ""
             except Exception as error:
                 self.last_error, pause = f"delivering alerts: {error}", min(pause * 2, 30.0)
-                log.warning("delivery tries again in %.0f s", pause, exc_info=error)
+                log.warning("delivery tries again in %.0f s: %s", pause, error, exc_info=traced(error))
 
 
 def event_of(incident: Row, kind: Any, at: int, **more: str) -> IncidentEvent:

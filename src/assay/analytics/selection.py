@@ -100,10 +100,10 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         return self._of_spans("counted")
 
     def of_starts(self, some: str) -> str:
-        """Condition, with the parameters of `of_calls`, that keeps what started when one of these calls with `some` did.
+        """Condition, with the parameters of `of_calls`: what started when one of these calls with `some` did.
 
-        For few calls: the start is part of each table's sorting key, so this may go before FINAL, and no columns of
-        other rows are read.
+        For few calls: starts are part of each table's sorting key, so it may go before FINAL, and no columns of other
+        rows are read.
         """
         where, _ = self.of_calls()
         return f"started_at IN (SELECT started_at FROM spans WHERE {where} AND {some})"

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from assay.errors import traced
 from assay.ingest.dialects.events import evaluations
 from assay.ingest.settle import settled, told_apart
 from assay.records import Event, Score, Span
@@ -109,7 +110,7 @@ class Settler:
             except Exception as error:
                 self.last_error = f"settling: {error}"
                 pause = min(max(pause, self._poll_seconds) * 2, LONGEST_PAUSE_SECONDS)
-                log.warning("settling tries again in %.1f s", pause, exc_info=error)
+                log.warning("settling tries again in %.1f s: %s", pause, error, exc_info=traced(error))
 
 
 class _Traces(NamedTuple):

@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 
+from assay.errors import traced
 from assay.quality.retry import Retry
 from assay.records import Score
 from assay.store.connect import Row, Store
@@ -120,7 +121,7 @@ class Follower:
             except Exception as error:
                 self.last_error = f"{self.what}: {error}"
                 pause = min(max(pause, self._poll_seconds) * 2, LONGEST_PAUSE_SECONDS)
-                log.warning("%s tries again in %.1f s", self.what, pause, exc_info=error)
+                log.warning("%s tries again in %.1f s: %s", self.what, pause, error, exc_info=traced(error))
 
 
 LAST_SPAN_ID = "\x7f"

@@ -17,7 +17,7 @@ from typing import Any
 from assay.alerts.channels import Document
 from assay.alerts.notify import notification
 from assay.alerts.rules import RuleBook
-from assay.errors import AssayError
+from assay.errors import AssayError, traced
 from assay.reports.content import TITLE, stamp
 from assay.reports.making import Circumstances, narrowed, report
 from assay.reports.render import MEDIA_TYPES, render, summary
@@ -89,7 +89,7 @@ class Scheduler:
                 pause, self.last_error = POLL_SECONDS, ""
             except Exception as error:
                 self.last_error, pause = f"scheduling reports: {error}", min(max(pause, 1) * 2, 60.0)
-                log.warning("scheduling reports tries again in %.0f s", pause, exc_info=error)
+                log.warning("scheduling reports tries again in %.0f s: %s", pause, error, exc_info=traced(error))
 
 
 def send_now(store: Store, one: ScheduledReport, book: RuleBook) -> list[DeliveryAttempt]:

@@ -6,6 +6,7 @@ a time, and keeps one apart for inserts so that a slow page never delays an ackn
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
@@ -13,11 +14,13 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import clickhouse_connect
 import pyarrow as pa
+from clickhouse_connect.driver.binding import quote_identifier
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError
+from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError, OperationalError
 
 from assay.config import without_password
 from assay.errors import StoreError, StoreUnavailable
@@ -34,6 +37,8 @@ KEPT_FREE_BYTES = 256 << 20
 _OF_BROKEN_PARTS = ("CANNOT_READ_ALL_DATA", "BAD_SIZE_OF_FILE_IN_DATA_PART", "CORRUPTED_DATA", "FILE_DOESNT_EXIST")
 """Errors of the engine that a part with empty or missing files makes."""
 
+_ENCRYPTED = ("clickhouses", "https")
+
 _SETTINGS = {
     # A span is re-sent with the same start, so duplicates never cross a day's partition.
     "do_not_merge_across_partitions_select_final": 1,
@@ -45,6 +50,9 @@ _SETTINGS = {
     # A slow query must not keep a connection for ever.
     "max_execution_time": 60,
 }
+
+# What it warns of, it raises too.
+logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)
 
 Row = dict[str, Any]
 
@@ -110,7 +118,7 @@ class Store:
             client.command("SET " + ", ".join(f"{name} = {_quoted(value)}" for name, value in limits.items()))
             return client.raw_query(sql, fmt="JSONCompact")
         except ClickHouseError as error:
-            raise StoreError(f"the store cannot answer: {_first_line(error)}") from error
+            raise self._unanswered(error) from error
         finally:
             client.close()
 
@@ -175,9 +183,15 @@ class Store:
         except ClickHouseError as error:
             if any(name in str(error) for name in _OF_BROKEN_PARTS):
                 self.doubted.set()
-            raise StoreError(f"the store cannot answer: {_first_line(error)}") from error
+            raise self._unanswered(error) from error
         finally:
             self._readers.put(client)
+
+    def _unanswered(self, error: ClickHouseError) -> StoreError:
+        if isinstance(error, OperationalError) and not self.embedded:
+            server = urlsplit(self._dsn)
+            return StoreUnavailable(f"the store at {server.hostname} does not answer: {_first_line(error)}")
+        return StoreError(f"the store cannot answer: {_first_line(error)}")
 
     def _connection(self) -> Client:
         return self._bare_connection(_SETTINGS)
@@ -185,7 +199,7 @@ class Store:
     def _bare_connection(self, settings: dict[str, Any]) -> Client:
         # Sessions are a server's affair: without one, a server runs this process's queries side by side.
         sessions: dict[str, Any] = {} if self._lock else {"autogenerate_session_id": False}
-        return clickhouse_connect.get_client(dsn=self._dsn, settings=settings, tz_mode="aware", **sessions)
+        return _client(self._dsn, settings=settings, tz_mode="aware", **sessions)
 
 
 def open_store(url: str, *, answers_at: str = "") -> Store:
@@ -199,7 +213,7 @@ def open_store(url: str, *, answers_at: str = "") -> Store:
     lock = None
     try:
         if directory is None:
-            store = Store(url)
+            store = _on_a_server(url)
         else:
             directory.mkdir(parents=True, exist_ok=True)
             lock = StoreLock(directory, answers_at)
@@ -218,6 +232,27 @@ def open_store(url: str, *, answers_at: str = "") -> Store:
     return store
 
 
+def _on_a_server(url: str) -> Store:
+    """The store in the database that the URL names, which is made if it is not there."""
+    try:
+        return Store(url)
+    except DatabaseError as error:
+        if error.name != "UNKNOWN_DATABASE":
+            raise
+    server = urlsplit(url)
+    anywhere = _client(server._replace(path="/default").geturl())
+    try:
+        anywhere.command(f"CREATE DATABASE IF NOT EXISTS {quote_identifier(unquote(server.path.strip('/')))}")
+    finally:
+        anywhere.close()
+    return Store(url)
+
+
+def _client(dsn: str, **options: Any) -> Client:
+    # By itself the client goes by the port alone whether to speak TLS.
+    return clickhouse_connect.get_client(dsn=dsn, secure=urlsplit(dsn).scheme in _ENCRYPTED, **options)
+
+
 def embedded_directory(url: str) -> Path | None:
     """The directory of an embedded store, or None where `url` names a server. Raises StoreError."""
     scheme, separator, rest = url.partition("://")
@@ -227,7 +262,7 @@ def embedded_directory(url: str) -> Path | None:
         if rest.strip("/"):
             relative = rest.startswith(("/./", "/../")) or not rest.startswith("/")
             return Path(rest.lstrip("/") if relative else f"/{rest.lstrip('/')}")
-    elif scheme in ("clickhouse", "clickhouses", "http", "https"):
+    elif scheme in ("clickhouse", "http", *_ENCRYPTED):
         return None
     raise StoreError(
         f"cannot open {without_password(url)!r}: a store is chdb:///./directory (embedded) or clickhouse://user:password@host/database"
@@ -250,4 +285,6 @@ def _unwritten(table: str, error: BaseException) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
+    # Where a server is not reached, the client's own message has the URL, which may have what was asked for in it.
+    reason = getattr(error.__cause__, "reason", None) or error
+    return (str(reason).strip().splitlines() or [type(error).__name__])[0][:500]
