@@ -386,7 +386,7 @@ def test_the_health_page_tells_what_the_doctor_finds_and_the_way_back_keeps_the_
 
     page.get_by_role("link", name="Health").click()
     expect(page.get_by_text("calls to home-grown have no price")).to_be_visible()
-    assert page.get_by_text("Time range").count() == 0
+    assert page.get_by_role("radio", name="6h").count() == 0
 
     page.get_by_role("link", name="Overview").click()
     expect(page.get_by_test_id("stMetricValue").first).to_have_text("1")

@@ -167,4 +167,4 @@ def _worst(one: Answer) -> str:
 
 def _error(one: Answer) -> str:
     last = one["last_error"]
-    return f"{last['error_type']}: {last['message']}".strip(": ") if last else ""
+    return f"{last['error_type']}: {last['message']}".strip(": ") or "(no type given)" if last else ""
