@@ -116,7 +116,8 @@ def _is_scored(monitor: Monitor) -> bool:
     """Whether each scorer has judged all of the 106 calls that did not fail, and kinds of question are found."""
     scores = monitor.quality(project="shop")["scores"]
     judged = {name: row["n"] + row["not_assessable"] for name, row in scores.items() if name != "thumb"}
-    return len(judged) > 2 and set(judged.values()) == {106} and bool(monitor.groups(project="shop")["groups"])
+    kinds = monitor.groups(project="shop")["groups"]
+    return len(judged) > 2 and set(judged.values()) == {106} and sum(kind["calls"] for kind in kinds) == 120
 
 
 RANGE = {"project": "shop", "since": "3d"}
@@ -150,13 +151,13 @@ ASKED: dict[str, Callable[[Monitor], Any]] = {
     "a model's drift": lambda m: m.model_drift("churn", project="shop"),
     "a model's performance": lambda m: m.model_performance("churn", project="shop"),
     "predictions": lambda m: m.predictions(project="shop", model="churn"),
-    "kinds of question": lambda m: [group["calls"] for group in m.groups(**RANGE)["groups"]],
+    "kinds of question": lambda m: sorted(group["calls"] for group in m.groups(**RANGE)["groups"]),
     "CSV": lambda m: _exported(m, "csv", "started_at,span_id,prompt,cost_usd").decode().splitlines(),
     "Parquet": lambda m: pq.read_table(io.BytesIO(_exported(m, "parquet", "calls"))).to_pylist(),
 }
 
-_OF_EACH = frozenset({"labelled_at", "delay", "judged_at"})
-"""When each server got something."""
+_OF_EACH = frozenset({"labelled_at", "delay", "judged_at", "prompt_group"})
+"""When each server got something, and what it calls a kind of question."""
 
 
 def _exported(monitor: Monitor, format: str, columns: str) -> bytes:
