@@ -27,7 +27,7 @@ from starlette.routing import Route
 _OF_HTTP = {"query", "database", "query_id", "session_id", "wait_end_of_query", "default_format", "compress"}
 _OF_HTTP |= {"enable_http_compression", "send_progress_in_http_headers", "http_headers_progress_interval_ms"}
 _OF_HTTP |= {"cancel_http_readonly_queries_on_client_close", "client_protocol_version"}
-_INSERT = re.compile(rb"\s*INSERT INTO [^\n]* FORMAT (\w+)\s*", re.IGNORECASE)
+_INSERT = re.compile(rb"\s*INSERT INTO [^\n]* FORMAT \w+[ \t]*\n?", re.IGNORECASE)
 _UNPACKED = {"gzip": gzip.decompress, "lz4": lz4.frame.decompress}
 
 
