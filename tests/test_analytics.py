@@ -506,13 +506,25 @@ def test_trends_over_thousands_of_buckets_hold_every_call(store: Store, project:
     assert [point["calls"] for point in points] == [1] * 2500
 
 
-def test_of_too_many_points_the_newest_are_kept_in_order(
+def test_of_too_many_points_the_newest_are_kept_in_order_with_their_scores(
     store: Store, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    spans = [chat(project, started_at=START + n * 1_000_000, user_id="zoe" if n in (0, 4) else "ada") for n in range(5)]
+    insert(store, *spans)
+    of = [{"target": span.span_id, "project": project, "started_at": span.started_at} for span in spans]
+    insert_scores(store, [Score(name="tone", source="scorer", value=n / 10, **own) for n, own in enumerate(of)])
+    every = trends(store, Selection(project=project), "1s")
     monkeypatch.setattr("assay.analytics.trends.MAX_POINTS", 3)
-    insert(store, *(chat(project, started_at=START + second * 1_000_000) for second in range(5)))
-    points = trends(store, Selection(project=project), "1s").points
-    assert [point["bucket"] for point in points] == [at(second * 1_000_000) for second in (2, 3, 4)]
+    newest = trends(store, Selection(project=project), "1s")
+    assert (every.cut, newest.cut) == (False, True)
+    assert newest.points == every.points[2:]
+    assert [point["bucket"] for point in newest.points] == [at(second * 1_000_000) for second in (2, 3, 4)]
+    assert [point["scores"] for point in newest.points] == [{"tone": 0.2}, {"tone": 0.3}, {"tone": 0.4}]
+
+    # All points may be of one bucket, which begins before the range does.
+    monkeypatch.setattr("assay.analytics.trends.MAX_POINTS", 1)
+    [last] = trends(store, Selection(project=project, since=at(500_000)), "1h", "user_id", metrics=["tone"]).points
+    assert (last["group"], last["calls"], last["tone_n"]) == ("zoe", 1, 1)
 
 
 def test_calls_of_one_kind_can_be_asked_for(store: Store, project: str) -> None:

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from assay.analytics.buckets import Buckets, buckets
 from assay.analytics.means import FIGURES, SAMPLE, SHOWN_FIRST, SUMS, with_interval
 from assay.analytics.metrics import INPUT, METRICS, OUTPUT, SCORE, selected, unknown
-from assay.analytics.selection import Dimension, Selection, dimension
+from assay.analytics.selection import EARLIEST, Dimension, Selection, dimension
 from assay.analytics.sums import Aggregates, ask, of_scores
 from assay.store.connect import Row, Store
 
@@ -50,7 +52,8 @@ def trends(
 
     Metrics are those of metrics.METRICS and the names of scores; a score's mean stands beside its n and 95% interval
     (`relevance`, `relevance_n`, `relevance_low`, `relevance_high`; None where unknown). Without metrics `scores` has
-    the means by name and `intervals` their n, low and high. Scores are of the source that `quality` shows.
+    the means by name and `intervals` their n, low and high. Scores are of the source that `quality` shows of the time
+    of the points.
 
     `bucket` is a length such as "5m", "1h", "1d", "1mo", chosen to give about 60 points if None; days, weeks and
     months are those of the zone `tz` (UTC if empty). With `group_by` there is one point a bucket and group.
@@ -62,7 +65,10 @@ def trends(
     asked = [name.removeprefix(SCORE) for name in metrics if name not in METRICS]
     figures = selected(dict.fromkeys(["calls", *own])) if metrics else _ALWAYS
     points = _points(store, selection, parts, by, figures)
-    means = _score_means(store, selection, parts, by, asked) if asked or (scores and not metrics) else {}
+    cut = len(points) > MAX_POINTS
+    points = points[-MAX_POINTS:]
+    shown = replace(selection, since=max(points[0]["bucket"], selection.since or EARLIEST)) if cut else selection
+    means = _score_means(store, shown, parts, by, asked) if asked or (scores and not metrics) else {}
     if missing := set(asked).difference(*means.values()):
         # Only now: to tell a name that no call here has from a misspelt one, all scores are looked through.
         _check_scores(store, selection, sorted(missing))
@@ -71,7 +77,7 @@ def trends(
         point.update(_flat(known, asked) if metrics else _nested(known))
         if by is None:
             del point["group"]
-    return Trends(parts.seconds, points[-MAX_POINTS:], parts.tz, cut=len(points) > MAX_POINTS)
+    return Trends(parts.seconds, points, parts.tz, cut)
 
 
 def latencies(store: Store, selection: Selection) -> list[Row]:
