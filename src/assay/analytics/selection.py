@@ -99,14 +99,14 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         """Condition and parameters for the `spans` table."""
         return self._of_spans("counted")
 
-    def of_starts(self, some: str) -> str:
-        """Condition, with the parameters of `of_calls`: what started when one of these calls with `some` did.
+    def of_starts(self, some: str) -> tuple[str, dict[str, Any]]:
+        """Condition and parameters, for any table: what started when one of these calls with `some` did.
 
         For few calls: starts are part of each table's sorting key, so it may go before FINAL, and no columns of other
         rows are read.
         """
-        where, _ = self.of_calls()
-        return f"started_at IN (SELECT started_at FROM spans WHERE {where} AND {some})"
+        where, parameters = self.of_calls()
+        return f"started_at IN (SELECT started_at FROM spans WHERE {where} AND {some})", parameters
 
     def of_traces(self) -> tuple[str, dict[str, Any]]:
         """Condition and parameters for all spans, counted or not, of the time range that are about these calls.

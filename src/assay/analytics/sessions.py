@@ -172,6 +172,7 @@ def _told(store: Store, selection: Selection, ids: list[str]) -> dict[Key, Row]:
 
 def _figures(store: Store, selection: Selection, ids: list[str]) -> list[Row]:
     where, parameters = selection.of_calls()
+    starts, _ = selection.of_starts(_IN)
     some = f"groupUniqArrayIf({_MANY})"
     return store.query(
         f"""
@@ -180,7 +181,7 @@ def _figures(store: Store, selection: Selection, ids: list[str]) -> list[Row]:
             {_SECONDS} AS seconds,
             arraySort({some}(user_id, user_id != '')) AS users, arraySort({some}(model, model != '')) AS models,
             argMaxIf((error_type, substringUTF8(error_message, 1, 500), span_id), started_at, status = 'error') AS error
-        FROM spans FINAL PREWHERE {selection.of_starts(_IN)} WHERE {where} AND {_IN}
+        FROM spans FINAL PREWHERE {starts} WHERE {where} AND {_IN}
         GROUP BY project, session_id
         """,
         {**parameters, "ids": ids},
@@ -197,12 +198,12 @@ def _session(row: Row, worst: dict[Key, Row]) -> Row:
 
 def _worst(store: Store, selection: Selection, ids: list[str]) -> dict[Key, Row]:
     where, parameters = selection.of_scores()
-    _, of_calls = selection.of_calls()
+    starts, of_calls = selection.of_starts(_IN)
     rows = store.query(
         f"""
         SELECT project, session_id,
             argMin((name, value), (if(name IN {{lower:Array(String)}}, 1 - value, value), name)) AS worst
-        FROM scores FINAL PREWHERE {selection.of_starts(_IN)} WHERE {where} AND value IS NOT NULL AND {_IN}
+        FROM scores FINAL PREWHERE {starts} WHERE {where} AND value IS NOT NULL AND {_IN}
         GROUP BY project, session_id
         """,
         {**parameters, **of_calls, "ids": ids, "lower": sorted(LOWER_IS_BETTER)},

@@ -116,12 +116,13 @@ def _told(
     kind = "UInt64" if own is PROMPT else "String"
     chosen = {"groups": groups}
     if of_their_starts:
-        where, parameters = selection.of_calls()
         some = f"{own.sql} IN {{groups:Array({kind})}}"
+        starts, _ = selection.of_starts(some)
+        where, parameters = selection.of_calls()
         rows = store.query(
             f"""
             SELECT {own.sql} AS group, {_TOLD} FROM spans FINAL
-            PREWHERE {selection.of_starts(some)} WHERE {where} AND {some} GROUP BY group
+            PREWHERE {starts} WHERE {where} AND {some} GROUP BY group
             """,
             parameters | own.parameters | chosen,
         )
